@@ -1,0 +1,128 @@
+// Package traffic holds the types that the rooms of the gateway hand to each
+// other: who is asking, what is asked for, and what was really used. It holds
+// no behaviour.
+package traffic
+
+import "net/netip"
+
+// Dialect is the shape of an API on the wire.
+type Dialect uint8
+
+// The dialects. Plain is everything whose body is not read.
+const (
+	Plain Dialect = iota
+	OpenAI
+	Anthropic
+	Google
+	Ollama
+	ComfyUI
+)
+
+// String returns the dialect's name in lower case.
+func (d Dialect) String() string {
+	switch d {
+	case OpenAI:
+		return "openai"
+	case Anthropic:
+		return "anthropic"
+	case Google:
+		return "google"
+	case Ollama:
+		return "ollama"
+	case ComfyUI:
+		return "comfyui"
+	default:
+		return "plain"
+	}
+}
+
+// Caller is who is asking, as far as it was verified. The zero Caller is
+// nobody; identity never returns it without an error.
+type Caller struct {
+	// ID names the caller's counters. It differs for different callers and
+	// never holds a key in clear.
+	ID string
+	// Name is what logs and metrics show: the given name of a key, a short
+	// keyed hash of one without a name, or an address.
+	Name string
+	// Verified says that ID rests on a credential that was checked, not on
+	// the address alone.
+	Verified bool
+	// Listed says that the configuration names the caller, so that Name may
+	// be a metric label and its counters have their room reserved.
+	Listed bool
+	// Bypass says that the caller's key skips every limit.
+	Bypass bool
+	// Tenant, Tier and Role are empty where nothing says them.
+	Tenant, Tier, Role string
+	// Addr is the client's address, behind trusted proxies where there are
+	// any. It is never an IPv4-mapped IPv6 address and has no zone.
+	Addr netip.Addr
+	// AddrCertain is false when the request carried forwarding headers from a
+	// peer that is not trusted, so that Addr may be a proxy's.
+	AddrCertain bool
+}
+
+// Kind is which of a dialect's endpoints a request asks.
+type Kind uint8
+
+// The kinds. Other is everything that is passed on unread.
+const (
+	Other Kind = iota
+	ChatCompletions
+	Completions
+	Embeddings
+	Responses
+	ModelList // a GET of model lists: charged as a request, takes no slot
+)
+
+// Endpoint is what method and path alone say of a request.
+type Endpoint struct {
+	Dialect Dialect
+	Kind    Kind
+}
+
+// Metered reports whether the bodies of the endpoint are read: all but plain
+// traffic and lists.
+func (e Endpoint) Metered() bool { return e.Kind != Other && e.Kind != ModelList }
+
+// Ask is what a request asks for before it runs. Token counts are estimates
+// unless said otherwise.
+type Ask struct {
+	Endpoint
+	// Model is the model's name as the client wrote it; empty when it named
+	// none or the path is plain.
+	Model string
+	// Stream says that the client wants the answer as a stream.
+	Stream bool
+	// Input is the estimated number of input tokens; LeastInput is the number
+	// below which the real one cannot lie.
+	Input, LeastInput int64
+	// TextBytes is the number of bytes of text that Input was estimated from,
+	// media and token ids not counted.
+	TextBytes int64
+	// MaxOutput is the largest of the request's own maxima times its number
+	// of answers (n, best_of); negative when the request names none.
+	MaxOutput int64
+	// Answers is the number of answers asked for (n, best_of), at least 1.
+	Answers int64
+}
+
+// Source says where a Usage comes from.
+type Source uint8
+
+// The sources of a usage, from the best to the last resort.
+const (
+	// Reported by the worker.
+	Reported Source = iota
+	// Counted from what streamed past.
+	Counted
+	// Reserved: nothing could be known, the reservation stands.
+	Reserved
+)
+
+// Usage is what a request really used, in tokens.
+type Usage struct {
+	Input, Output, CachedInput int64
+	Source                     Source
+}
