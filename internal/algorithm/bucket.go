@@ -1,0 +1,105 @@
+package algorithm
+
+import "math"
+
+// Bucket is a token bucket: it holds at most Capacity and is refilled by
+// Amount in Size microseconds, continuously and exactly.
+//
+// Its state is one number, spent, on the scale of what has been minted since
+// Birth: the level is minted(now) - spent, never above Capacity. A level may
+// be negative: that is debt, and the refill pays it. This is the virtual
+// scheduling of GCRA (ITU-T I.371) with the time axis turned into an amount
+// axis, so that a charge of any size is one addition of integers.
+type Bucket struct {
+	Amount   int64 // refilled in Size; at least 1
+	Size     int64 // microseconds; at least 1
+	Capacity int64 // at least 1
+	Birth    int64 // where minting began, the same for all that share a state
+}
+
+// Whole is the state of a bucket that nothing was ever taken from.
+const Whole int64 = math.MinInt64
+
+// minted is what the refill has made from Birth to now.
+func (b Bucket) minted(now int64) int64 {
+	if d := now - b.Birth; d >= 0 {
+		q, _ := mulDiv(d, b.Amount, b.Size)
+		return q
+	}
+	q, rest := mulDiv(b.Birth-now, b.Amount, b.Size)
+	if rest {
+		q++
+	}
+	return -q
+}
+
+// mintedAt is the earliest time at which minted is at least x.
+func (b Bucket) mintedAt(x int64) int64 {
+	if x >= 0 {
+		q, rest := mulDiv(x, b.Size, b.Amount)
+		if rest {
+			q++
+		}
+		return add(b.Birth, q)
+	}
+	q, _ := mulDiv(-x, b.Size, b.Amount)
+	return b.Birth - q
+}
+
+// settled is the state with what the bucket could not hold poured away, and
+// what has been minted so far.
+func (b Bucket) settled(spent, now int64) (int64, int64) {
+	m := b.minted(now)
+	return max(spent, m-b.Capacity), m
+}
+
+// Level is what could be taken now; negative in debt.
+func (b Bucket) Level(spent, now int64) int64 {
+	spent, m := b.settled(spent, now)
+	return add(m, -spent)
+}
+
+// Fits reports whether cost can be taken now.
+func (b Bucket) Fits(spent, now, cost int64) bool {
+	return cost <= b.Level(spent, now)
+}
+
+// Take charges cost now, whether it fits or not, and returns the new state.
+func (b Bucket) Take(spent, now, cost int64) int64 {
+	spent, _ = b.settled(spent, now)
+	return add(spent, cost)
+}
+
+// Refund gives back what was taken before. What the bucket cannot hold is lost.
+func (b Bucket) Refund(spent, amount int64) int64 {
+	return add(spent, -amount)
+}
+
+// Wait is how long until cost fits, 0 if it does now.
+func (b Bucket) Wait(spent, now, cost int64) int64 {
+	if cost > b.Capacity {
+		return Never
+	}
+	spent, m := b.settled(spent, now)
+	need := add(spent, cost)
+	if need <= m {
+		return 0
+	}
+	return b.mintedAt(need) - now
+}
+
+// Reset is how long until the level is Capacity again if nobody takes.
+func (b Bucket) Reset(spent, now int64) int64 {
+	spent, m := b.settled(spent, now)
+	full := add(spent, b.Capacity)
+	if full <= m {
+		return 0
+	}
+	return b.mintedAt(full) - now
+}
+
+// Rebase is the state under the new parameters to which has the level that
+// spent has under b at the given time, cut at the new capacity.
+func (b Bucket) Rebase(spent, at int64, to Bucket) int64 {
+	return add(to.minted(at), -b.Level(spent, at))
+}

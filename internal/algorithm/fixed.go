@@ -1,0 +1,127 @@
+package algorithm
+
+import "time"
+
+// Fixed is a fixed window: at most Amount in each window, the windows aligned
+// to multiples of Size in UTC, or to calendar months. What was used beyond
+// Amount (settled after admission) is carried into the next window.
+//
+// Its state is the End of the window in force and what is Used in it. The
+// zero Counted is a window in which nothing was used.
+type Fixed struct {
+	Amount int64 // at least 1
+	Size   int64 // microseconds; at least 1, unless Month
+	Month  bool  // calendar months in UTC; Size is not looked at
+	// Skew is what to add to a time to get UTC: a clock that is not set back
+	// and forth may differ from it. Windows are aligned in UTC, and a window
+	// that a change of Skew would cut short lasts until the end of the next.
+	Skew int64
+}
+
+// Counted is the state of a fixed window.
+type Counted struct {
+	End  int64
+	Used int64
+}
+
+// span returns the window that holds the time t.
+func (f Fixed) span(t int64) (start, end int64) {
+	utc := t + f.Skew
+	if f.Month {
+		y, m, _ := time.UnixMicro(utc).UTC().Date()
+		start = time.Date(y, m, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+		end = time.Date(y, m+1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+	} else {
+		start = floorDiv(utc, f.Size) * f.Size
+		end = start + f.Size
+	}
+	return start - f.Skew, end - f.Skew
+}
+
+// later returns the end of the n-th window after the one that ends at end; n
+// may be 0.
+func (f Fixed) later(end, n int64) int64 {
+	if !f.Month {
+		d, _ := mulDiv(n, f.Size, 1)
+		return add(end, d)
+	}
+	const farthest = 12 * 10_000 // months, where time.Time still counts right
+	utc := time.UnixMicro(end + f.Skew).UTC()
+	return utc.AddDate(0, int(min(n, farthest)), 0).UnixMicro() - f.Skew
+}
+
+// passed is how many windows have ended at t since the one that ended at end,
+// that one included; end lies at or before t.
+func (f Fixed) passed(end, t int64) int64 {
+	start, _ := f.span(t)
+	if start < end {
+		return 1
+	}
+	if !f.Month {
+		return 1 + (start-end)/f.Size
+	}
+	a := time.UnixMicro(end + f.Skew).UTC()
+	b := time.UnixMicro(start + f.Skew).UTC()
+	return 1 + int64(b.Year()-a.Year())*12 + int64(b.Month()-a.Month())
+}
+
+// Advance is the state at now.
+func (f Fixed) Advance(c Counted, now int64) Counted {
+	if now < c.End {
+		return c
+	}
+	start, end := f.span(now)
+	if c.End > start {
+		// Skew has changed: the window before reaches into this one, which
+		// would be shorter than it should be.
+		_, end = f.span(end)
+	}
+	if c.Used > 0 {
+		gone, _ := mulDiv(f.Amount, f.passed(c.End, now), 1)
+		c.Used = max(0, c.Used-gone)
+	}
+	c.End = end
+	return c
+}
+
+// Fits reports whether cost can be taken from a state that is Advanced.
+func (f Fixed) Fits(c Counted, cost int64) bool {
+	return cost <= f.Amount-c.Used
+}
+
+// Take charges cost, whether it fits or not.
+func (f Fixed) Take(c Counted, cost int64) Counted {
+	c.Used = add(c.Used, cost)
+	return c
+}
+
+// Refund gives back amount to the window that it was taken from at the given
+// time, and to nowhere when that window is over.
+func (f Fixed) Refund(c Counted, at, amount int64) Counted {
+	_, end := f.span(at)
+	if end == c.End || !f.Month && at < c.End && at >= c.End-f.Size {
+		c.Used = max(0, c.Used-amount)
+	}
+	return c
+}
+
+// Wait is how long until cost fits, 0 if it does now. The state is Advanced.
+func (f Fixed) Wait(c Counted, now, cost int64) int64 {
+	if cost > f.Amount {
+		return Never
+	}
+	over := add(c.Used, cost) - f.Amount
+	if over <= 0 {
+		return 0
+	}
+	return f.later(c.End, ceilDiv(over, f.Amount)-1) - now
+}
+
+// Reset is how long until nothing is used if nobody takes. The state is
+// Advanced.
+func (f Fixed) Reset(c Counted, now int64) int64 {
+	if c.Used == 0 {
+		return 0
+	}
+	return f.later(c.End, ceilDiv(c.Used, f.Amount)-1) - now
+}
