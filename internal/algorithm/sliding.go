@@ -35,6 +35,11 @@ type Steps struct {
 	Total  int64    // the sum of all
 }
 
+// Word is a word of a ring: a step and the amount charged in it.
+func Word(step, amount int64) uint64 {
+	return uint64(step&stepMask)<<amountBits | uint64(amount)&amountMask
+}
+
 // word returns the i-th live step, the oldest being 0.
 func (s *Steps) word(i int) *uint64 { return &s.Ring[(s.Head+i)&(len(s.Ring)-1)] }
 
@@ -97,11 +102,11 @@ func (p Sliding) Take(s *Steps, now, cost int64) {
 	case s.Len == 0 || step > s.Newest && s.Len < len(s.Ring):
 		s.Newest = step
 		s.Len++
-		*s.word(s.Len - 1) = uint64(step&stepMask) << amountBits
+		*s.word(s.Len - 1) = Word(step, 0)
 	case step > s.Newest:
 		s.Newest = step
 		w := s.word(s.Len - 1)
-		*w = uint64(step&stepMask)<<amountBits | *w&amountMask
+		*w = Word(step, int64(*w&amountMask))
 	}
 	w := s.word(s.Len - 1)
 	cost = min(cost, amountMask-int64(*w&amountMask))

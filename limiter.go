@@ -1,0 +1,295 @@
+package penstock
+
+import (
+	"context"
+	"errors"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Decision says whether a request was allowed, and how the limits stand that
+// it was charged to.
+type Decision struct {
+	// Allowed says that every charge was taken. When it is false, none was.
+	Allowed bool
+	// Time is the moment of the decision, on the store's clock.
+	Time time.Time
+	// Charges are those of the request, with their Status. The slice is the
+	// caller's own.
+	Charges []Charge
+	// RetryAfter is how long until the same request passes if nothing is
+	// taken in between: 0 when it was allowed, Never when it cannot pass.
+	RetryAfter time.Duration
+
+	binding int
+}
+
+// Binding returns the limit that decides: of a denial, the one with the
+// longest wait; of an allowed request, the one with the smallest share left.
+// It is nil when nothing was charged.
+func (d *Decision) Binding() *Charge {
+	if len(d.Charges) == 0 {
+		return nil
+	}
+	return &d.Charges[d.binding]
+}
+
+// decide makes the decision of charges whose Status is filled in.
+func decide(at time.Time, charges []Charge) Decision {
+	d := Decision{Allowed: true, Time: at, Charges: charges}
+	for i := range charges {
+		c := &charges[i]
+		switch {
+		case c.RetryAfter > d.RetryAfter:
+			d.Allowed, d.RetryAfter, d.binding = false, c.RetryAfter, i
+		case d.Allowed && i > 0 && tighter(c, &charges[d.binding]):
+			d.binding = i
+		}
+	}
+	return d
+}
+
+// tighter reports whether a has the smaller share left.
+func tighter(a, b *Charge) bool {
+	ah, al := bits.Mul64(uint64(a.Remaining()), uint64(b.Limits.gauges[b.Index].most))
+	bh, bl := bits.Mul64(uint64(b.Remaining()), uint64(a.Limits.gauges[a.Index].most))
+	return ah < bh || ah == bh && al < bl
+}
+
+// A Limiter decides requests against a store. It may be used by any number of
+// goroutines at the same time.
+type Limiter struct {
+	store Store
+	hold  atomic.Int64 // the recent mean time that a request was in flight, in nanoseconds
+}
+
+// New returns a limiter on the store; nil is a new [MemoryStore] with the
+// default bounds.
+func New(store Store) *Limiter {
+	if store == nil {
+		store = NewMemoryStore(MemoryOptions{})
+	}
+	return &Limiter{store: store}
+}
+
+// Allow takes all charges now, or none, and says which. It is for work whose
+// cost is known; what it takes is never given back, so charges of Concurrent
+// are an error. Other errors are the store's.
+func (l *Limiter) Allow(ctx context.Context, charges ...Charge) (Decision, error) {
+	return l.AllowAt(ctx, time.Time{}, charges...)
+}
+
+// AllowAt is Allow at a given time; the zero time is the store's own clock.
+func (l *Limiter) AllowAt(ctx context.Context, now time.Time, charges ...Charge) (Decision, error) {
+	for i := range charges {
+		if c := &charges[i]; c.Limits != nil && c.Index < len(c.Limits.gauges) && c.Limits.gauges[c.Index].unit == Concurrent {
+			return Decision{}, errors.New("penstock: Allow of a limit on requests in flight: use Reserve, which can tell when the request has ended")
+		}
+	}
+	return l.take(ctx, now, charges)
+}
+
+// Look says what Allow or Reserve would say now, and takes nothing.
+func (l *Limiter) Look(ctx context.Context, charges ...Charge) (Decision, error) {
+	return l.LookAt(ctx, time.Time{}, charges...)
+}
+
+// LookAt is Look at a given time; the zero time is the store's own clock.
+func (l *Limiter) LookAt(ctx context.Context, now time.Time, charges ...Charge) (Decision, error) {
+	at, err := l.store.Look(ctx, now, charges)
+	if err != nil {
+		return Decision{}, err
+	}
+	l.estimate(charges)
+	return decide(at, charges), nil
+}
+
+func (l *Limiter) take(ctx context.Context, now time.Time, charges []Charge) (Decision, error) {
+	at, err := l.store.Take(ctx, now, charges)
+	if err != nil {
+		return Decision{}, err
+	}
+	l.estimate(charges)
+	return decide(at, charges), nil
+}
+
+// estimate replaces the store's guess of when a request in flight will end by
+// the recent mean, as one of so many ends in that time.
+func (l *Limiter) estimate(charges []Charge) {
+	for i := range charges {
+		c := &charges[i]
+		if g := &c.Limits.gauges[c.Index]; g.unit == Concurrent && c.RetryAfter > 0 && c.RetryAfter != Never {
+			c.RetryAfter = min(max(time.Duration(l.hold.Load()/g.amount), time.Second), time.Minute)
+		}
+	}
+}
+
+// A Reservation is charges taken before the work, held until its real use is
+// known. Each is settled or cancelled once; what comes after that does nothing.
+// Its methods may be called by any goroutine.
+type Reservation struct {
+	// Decision says whether the charges were taken. The Reservation of a
+	// denied request holds nothing, and all its methods do nothing.
+	Decision
+
+	limiter *Limiter
+	mu      sync.Mutex
+	ended   bool
+	extras  []extra
+}
+
+// An extra is what was taken of a charge after its reservation.
+type extra struct {
+	charge int
+	amount int64
+	at     time.Time
+}
+
+// Reserve takes all charges now, or none. Its error is the store's; the
+// Reservation is then nil.
+func (l *Limiter) Reserve(ctx context.Context, charges ...Charge) (*Reservation, error) {
+	return l.ReserveAt(ctx, time.Time{}, charges...)
+}
+
+// ReserveAt is Reserve at a given time; the zero time is the store's own clock.
+func (l *Limiter) ReserveAt(ctx context.Context, now time.Time, charges ...Charge) (*Reservation, error) {
+	d, err := l.take(ctx, now, charges)
+	if err != nil {
+		return nil, err
+	}
+	return &Reservation{Decision: d, limiter: l, ended: !d.Allowed}, nil
+}
+
+// Extend charges more on every limit of whose unit more has something, now and
+// whether it fits or not: for work that turns out to need more than was
+// reserved. It says how much of it went beyond a limit, summed over all.
+func (r *Reservation) Extend(ctx context.Context, more Amounts) (over int64, err error) {
+	return r.ExtendAt(ctx, time.Time{}, more)
+}
+
+// ExtendAt is Extend at a given time; the zero time is the store's own clock.
+func (r *Reservation) ExtendAt(ctx context.Context, now time.Time, more Amounts) (over int64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return 0, nil
+	}
+	var room [8]Adjustment
+	adjustments := room[:0]
+	for i := range r.Charges {
+		if n := more[r.unit(i)]; n > 0 {
+			adjustments = append(adjustments, Adjustment{Charge: &r.Charges[i], Delta: min(n, MaxAmount)})
+		}
+	}
+	if len(adjustments) == 0 {
+		return 0, nil
+	}
+	at, err := r.limiter.store.Adjust(ctx, now, adjustments)
+	if err != nil {
+		return 0, err
+	}
+	for i, k := 0, 0; i < len(r.Charges) && k < len(adjustments); i++ {
+		if a := &adjustments[k]; a.Charge == &r.Charges[i] {
+			r.extras = append(r.extras, extra{i, a.Delta, at})
+			over += a.Over
+			k++
+		}
+	}
+	return over, nil
+}
+
+// Settle corrects the reservation to what was really used, by unit. What was
+// reserved beyond that goes back to the step or window that it was taken from;
+// what was used beyond the reservation is charged now, even past the limit.
+// The request itself has happened: its Requests stay, and Concurrent ends.
+func (r *Reservation) Settle(ctx context.Context, used Amounts) error {
+	return r.SettleAt(ctx, time.Time{}, used)
+}
+
+// SettleAt is Settle at a given time; the zero time is the store's own clock.
+func (r *Reservation) SettleAt(ctx context.Context, now time.Time, used Amounts) error {
+	return r.end(ctx, now, func(c *Charge, taken int64) int64 {
+		switch u := c.Limits.gauges[c.Index].unit; u {
+		case Requests:
+			return taken
+		case Concurrent:
+			return 0
+		default:
+			return min(max(used[u], 0), MaxAmount)
+		}
+	})
+}
+
+// Cancel gives everything back, since no work was done.
+func (r *Reservation) Cancel(ctx context.Context) error {
+	return r.CancelAt(ctx, time.Time{})
+}
+
+// CancelAt is Cancel at a given time; the zero time is the store's own clock.
+func (r *Reservation) CancelAt(ctx context.Context, now time.Time) error {
+	return r.end(ctx, now, func(*Charge, int64) int64 { return 0 })
+}
+
+func (r *Reservation) unit(i int) Unit {
+	c := &r.Charges[i]
+	return c.Limits.gauges[c.Index].unit
+}
+
+// end corrects every charge to what final says of it, once.
+func (r *Reservation) end(ctx context.Context, now time.Time, final func(c *Charge, taken int64) int64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return nil
+	}
+	r.ended = true
+	var room [8]Adjustment
+	adjustments := room[:0]
+	inFlight := false
+	for i := range r.Charges {
+		c := &r.Charges[i]
+		inFlight = inFlight || r.unit(i) == Concurrent && c.Amount > 0
+		taken := c.Amount
+		for _, e := range r.extras {
+			if e.charge == i {
+				taken += e.amount
+			}
+		}
+		delta := final(c, taken) - taken
+		// Refunds go home: what was taken last first.
+		for k := len(r.extras) - 1; k >= 0 && delta < 0; k-- {
+			if e := &r.extras[k]; e.charge == i {
+				back := min(e.amount, -delta)
+				adjustments = append(adjustments, Adjustment{Charge: c, At: e.at, Delta: -back})
+				delta += back
+			}
+		}
+		if delta != 0 {
+			adjustments = append(adjustments, Adjustment{Charge: c, At: r.Time, Delta: delta})
+		}
+	}
+	if len(adjustments) == 0 {
+		return nil
+	}
+	at, err := r.limiter.store.Adjust(ctx, now, adjustments)
+	if err == nil && inFlight {
+		r.limiter.held(at.Sub(r.Time))
+	}
+	return err
+}
+
+// held takes the time that a request was in flight into the recent mean.
+func (l *Limiter) held(d time.Duration) {
+	for {
+		mean := l.hold.Load()
+		next := mean + (int64(d)-mean)/8
+		if mean == 0 {
+			next = int64(d)
+		}
+		if l.hold.CompareAndSwap(mean, next) {
+			return
+		}
+	}
+}

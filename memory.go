@@ -1,0 +1,332 @@
+package penstock
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"math"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// MemoryOptions are the bounds of a [MemoryStore].
+type MemoryOptions struct {
+	// MaxKeys is how many counters' keys the store holds at most; 0 for
+	// 1,000,000.
+	MaxKeys int
+	// MaxBytes is how much memory they take at most; 0 for 256 MiB.
+	MaxBytes int64
+	// Reserve is how many of MaxKeys only charges with Keep get.
+	Reserve int
+}
+
+const (
+	defaultMaxKeys  = 1_000_000
+	defaultMaxBytes = 256 << 20
+	bytesAKept      = 512 // what a reserved key is taken to need
+)
+
+// A MemoryStore keeps counters in this process. Its memory is bounded: only
+// counters with nothing left on them are dropped, and where there is none to
+// drop, charges of new keys are counted together under their Overflow key. A
+// key itself is not kept, only a keyed hash of it. It runs no goroutine: it
+// sweeps a little whenever it takes in a new key, and all of it in Sweep.
+type MemoryStore struct {
+	clock   *clock
+	birth   int64 // of the buckets
+	index   index
+	records records
+	rings   rings
+	layouts layouts
+
+	maxKeys, maxBytes, reserve atomic.Int64
+
+	keys, bytes atomic.Int64
+	overflowed  atomic.Int64
+	debt        [NumUnits]atomic.Int64
+}
+
+var _ Store = (*MemoryStore)(nil)
+
+// NewMemoryStore returns an empty store. It needs no closing.
+func NewMemoryStore(o MemoryOptions) *MemoryStore {
+	s := &MemoryStore{clock: newClock()}
+	// At the beginning of a day, so that buckets are filled up at whole
+	// seconds, minutes and hours.
+	const day = 24 * int64(time.Hour/time.Microsecond)
+	s.birth = s.clock.anchor / day * day
+	s.index.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+	for i := range s.index.shards {
+		s.index.shards[i].table.Store(newTable(smallestTable))
+	}
+	s.bytes.Store(int64(len(s.index.shards)) * smallestTable * 8)
+	s.layouts.byShape = make(map[string]*layout)
+	s.layouts.byID = make(map[uint32]*layout)
+	s.Configure(o)
+	return s
+}
+
+// Configure changes the store's bounds. Counters that are in it stay, even
+// when they are more than the new bounds allow.
+func (s *MemoryStore) Configure(o MemoryOptions) {
+	if o.MaxKeys == 0 {
+		o.MaxKeys = defaultMaxKeys
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = defaultMaxBytes
+	}
+	s.maxKeys.Store(int64(o.MaxKeys))
+	s.maxBytes.Store(o.MaxBytes)
+	s.reserve.Store(int64(o.Reserve))
+}
+
+// MemoryStats are the figures of a [MemoryStore].
+type MemoryStats struct {
+	// Keys is how many keys have counters now; Bytes the memory of all
+	// counters, with what is free for new ones.
+	Keys, Bytes int64
+	// Overflowed is how many charges were counted under an Overflow key.
+	Overflowed int64
+	// Debt is how much was charged beyond limits by extras, by unit.
+	Debt Amounts
+}
+
+// Stats returns the store's figures.
+func (s *MemoryStore) Stats() MemoryStats {
+	st := MemoryStats{Keys: s.keys.Load(), Bytes: s.bytes.Load(), Overflowed: s.overflowed.Load()}
+	for u := range s.debt {
+		st.Debt[u] = s.debt[u].Load()
+	}
+	return st
+}
+
+func (s *MemoryStore) moment(now time.Time) moment {
+	if now.IsZero() {
+		return s.clock.read()
+	}
+	return moment{now: now.UnixMicro()}
+}
+
+// A group is the charges of one key: a part of the charges of a request.
+type group struct {
+	hashed  hashed
+	first   *Charge
+	charges []Charge
+	lay     *layout
+	n       number
+	head    *head
+	words   []uint64
+}
+
+// groupRoom is how many groups of a request need no allocation.
+const groupRoom = 6
+
+// groupsOf appends the groups of the charges to dst.
+func (s *MemoryStore) groupsOf(dst []group, charges []Charge) []group {
+	for i := 0; i < len(charges); {
+		c, j := &charges[i], i+1
+		for j < len(charges) && charges[j].Key == c.Key {
+			j++
+		}
+		dst = append(dst, group{hashed: s.index.hash(c.Key), first: c, charges: charges[i:j], lay: s.layoutOf(c.Limits)})
+		dst[len(dst)-1].mark(false)
+		i = j
+	}
+	return dst
+}
+
+// mark notes in the charges under which key they are counted.
+func (g *group) mark(shared bool) {
+	for i := range g.charges {
+		g.charges[i].Shared = shared
+		g.charges[i].counted = g.hashed
+	}
+}
+
+// share makes the group count under its overflow key. The i-th group of a
+// request has an overflow key of its own even when it does not name one.
+func (s *MemoryStore) share(g *group, i int) {
+	key := g.first.Overflow
+	if key == "" {
+		key = "overflow " + strconv.Itoa(i) + " " + g.first.Limits.shape
+	}
+	g.hashed = s.index.hash(key)
+	g.mark(true)
+}
+
+// Take implements [Store].
+func (s *MemoryStore) Take(_ context.Context, now time.Time, charges []Charge) (time.Time, error) {
+	return s.decide(now, charges, true)
+}
+
+// Look implements [Store].
+func (s *MemoryStore) Look(_ context.Context, now time.Time, charges []Charge) (time.Time, error) {
+	return s.decide(now, charges, false)
+}
+
+func (s *MemoryStore) decide(at time.Time, charges []Charge, take bool) (time.Time, error) {
+	if err := ValidateCharges(charges); err != nil {
+		return time.Time{}, err
+	}
+	m := s.moment(at)
+	var room [groupRoom]group
+	groups := s.groupsOf(room[:0], charges)
+	if err := s.lock(groups, m); err != nil {
+		return time.Time{}, err
+	}
+	fits := true
+	for i := range groups {
+		g := &groups[i]
+		for j := range g.charges {
+			c := &g.charges[j]
+			c.RetryAfter = 0
+			if c.Amount > 0 {
+				if wait := s.wait(g.slot(c), g.words, m, c.Amount); wait != 0 {
+					c.RetryAfter = duration(wait)
+					fits = false
+				}
+			}
+		}
+	}
+	for i := range groups {
+		g := &groups[i]
+		for j := range g.charges {
+			c := &g.charges[j]
+			if fits && take && c.Amount > 0 {
+				s.add(g.slot(c), g.words, m, c.Amount)
+				if c.Shared {
+					s.overflowed.Add(1)
+				}
+			}
+			used, reset := s.status(g.slot(c), g.words, m)
+			c.Used, c.Reset = used, duration(reset)
+		}
+		g.head.mu.Unlock()
+	}
+	return time.UnixMicro(m.now), nil
+}
+
+// slot is where a charge of the group is counted: its Index among the slots
+// that the record begins with.
+func (g *group) slot(c *Charge) *slot { return &g.lay.slots[c.Index] }
+
+func duration(us int64) time.Duration {
+	if us > math.MaxInt64/1000 {
+		return Never
+	}
+	return time.Duration(us) * time.Microsecond
+}
+
+var errApartOverflow = errors.New("penstock: charges of different keys have the same Overflow key: give each of a request's keys its own")
+
+// lock finds or makes the record of each group and locks them all, in the
+// order of their numbers.
+func (s *MemoryStore) lock(groups []group, m moment) error {
+	for {
+		for i := range groups {
+			s.resolve(groups, i, m)
+		}
+		for i := 1; i < len(groups); i++ { // insertion sort: there are few
+			for j := i; j > 0 && groups[j].n < groups[j-1].n; j-- {
+				groups[j], groups[j-1] = groups[j-1], groups[j]
+			}
+		}
+		for i := 1; i < len(groups); i++ {
+			if groups[i].n == groups[i-1].n {
+				return errApartOverflow
+			}
+		}
+		for i := range groups {
+			groups[i].head.mu.Lock()
+		}
+		held := true
+		for i := range groups {
+			held = held && s.held(&groups[i])
+		}
+		if held {
+			return nil
+		}
+		for i := range groups { // one was dropped or laid out anew before it was locked
+			groups[i].head.mu.Unlock()
+		}
+	}
+}
+
+// held reports whether the record that the group found is still the one of its
+// key and begins with its limits.
+func (s *MemoryStore) held(g *group) bool {
+	if !g.head.is(g.hashed) {
+		return false
+	}
+	id := g.head.layout.Load()
+	if id == g.lay.id {
+		return true
+	}
+	l := s.layout(id)
+	return l != nil && l.prefix == g.lay
+}
+
+// resolve finds or makes the record of the i-th group of a request.
+func (s *MemoryStore) resolve(groups []group, i int, m moment) {
+	g := &groups[i]
+	for {
+		g.n = s.find(g.hashed)
+		if g.n == 0 && !s.insert(g, groups, m) {
+			s.share(g, i)
+			continue
+		}
+		g.head, g.words = s.records.at(g.n)
+		if s.held(g) {
+			return
+		}
+		s.relay(g, m)
+	}
+}
+
+// Adjust implements [Store].
+func (s *MemoryStore) Adjust(_ context.Context, now time.Time, adjustments []Adjustment) (time.Time, error) {
+	m := s.moment(now)
+	for i := range adjustments {
+		s.adjust(&adjustments[i], m)
+	}
+	return time.UnixMicro(m.now), nil
+}
+
+func (s *MemoryStore) adjust(a *Adjustment, m moment) {
+	c := a.Charge
+	g := group{hashed: c.counted, first: c, lay: s.layoutOf(c.Limits)}
+	a.Over = 0
+	for {
+		g.n = s.find(g.hashed)
+		if g.n == 0 {
+			if a.Delta <= 0 {
+				return // nothing is left of what was taken
+			}
+			if !s.insert(&g, nil, m) {
+				s.share(&g, 0)
+				c.Shared, c.counted = true, g.hashed
+				continue
+			}
+		}
+		g.head, g.words = s.records.at(g.n)
+		g.head.mu.Lock()
+		if g.head.is(g.hashed) {
+			break
+		}
+		g.head.mu.Unlock()
+	}
+	defer g.head.mu.Unlock()
+	from := &c.Limits.gauges[c.Index]
+	to := s.layout(g.head.layout.Load()).find(from)
+	switch {
+	case to == nil:
+	case a.Delta > 0:
+		s.add(to, g.words, m, a.Delta)
+		used, _ := s.status(to, g.words, m)
+		a.Over = min(a.Delta, max(0, used-to.most))
+		s.debt[to.unit].Add(a.Over)
+	case a.Delta < 0:
+		s.refund(to, g.words, m, from, a.At.UnixMicro(), -a.Delta)
+	}
+}

@@ -1,0 +1,41 @@
+package penstock
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// clock is the memory store's own clock: a wall anchor plus the monotonic
+// clock, so it never jumps. When the wall clock is set, and the two part by
+// more than a second, only the skew between them changes: windows and buckets
+// go on in true time, and fixed windows, which are aligned in UTC, align
+// themselves again at their next edge without one being cut short.
+type clock struct {
+	base   time.Time
+	anchor int64 // base in microseconds since the epoch
+	skew   atomic.Int64
+}
+
+func newClock() *clock {
+	base := time.Now()
+	return &clock{base: base, anchor: base.UnixMicro()}
+}
+
+// moment is the time of one step, and what to add to it to get UTC.
+type moment struct{ now, skew int64 }
+
+// read reads the clock, once.
+func (c *clock) read() moment {
+	t := time.Now()
+	return c.place(t.UnixMicro(), t.Sub(c.base))
+}
+
+// place makes a moment of what the two clocks say.
+func (c *clock) place(wall int64, since time.Duration) moment {
+	m := moment{now: c.anchor + since.Microseconds(), skew: c.skew.Load()}
+	if parted := wall - m.now - m.skew; parted > 1_000_000 || parted < -1_000_000 {
+		m.skew = wall - m.now
+		c.skew.Store(m.skew)
+	}
+	return m
+}

@@ -1,0 +1,142 @@
+package penstock
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+)
+
+// The index finds the record of a key. It is cut into shards by the first 8
+// bits of the key's hash. A shard is an open-addressing table with linear
+// probing, at most three quarters full, whose entries are 32 bits of the hash
+// and a record's number. Readers take no lock: they load the table, probe, and
+// compare the rest of the hash in the record itself. Whoever changes a shard
+// holds its mutex; growth publishes a new table, and since records never move,
+// a reader of the old one finds everything in it or looks again under the lock.
+type index struct {
+	seeds  [2]maphash.Seed
+	shards [256]shard
+}
+
+type shard struct {
+	table atomic.Pointer[table]
+
+	mu     sync.Mutex // guards what follows, and every change of the table
+	live   int        // entries that lead to a record
+	filled int        // those and the removed ones
+	cursor uint32     // where the sweep goes on
+	_      [64 - 8 - 8 - 8 - 8 - 4]byte
+}
+
+type table struct {
+	mask    uint32
+	entries []atomic.Uint64
+}
+
+// removed is the number in an entry whose record is gone. Probes go on past it.
+const removed = 1<<32 - 1
+
+func newTable(size int) *table {
+	return &table{mask: uint32(size - 1), entries: make([]atomic.Uint64, size)}
+}
+
+const smallestTable = 8
+
+// hashed is the 128-bit keyed hash of a key: 8 bits choose the shard and, with
+// 24 more, the entry; the record holds the other 96.
+type hashed struct{ h1, h2 uint64 }
+
+func (x *index) hash(key string) hashed {
+	return hashed{maphash.String(x.seeds[0], key), maphash.String(x.seeds[1], key)}
+}
+
+func (h hashed) shard() int  { return int(h.h1 >> 56) }
+func (h hashed) tag() uint32 { return uint32(h.h1 >> 32) }
+
+// is reports whether a record is the one of h. It may be asked without the
+// record's lock, but then holds for that moment only.
+func (d *head) is(h hashed) bool { return d.hash.Load() == h.h2 && d.tail.Load() == uint32(h.h1) }
+
+// find returns the number of the record of h, or 0.
+func (s *MemoryStore) find(h hashed) number {
+	t := s.index.shards[h.shard()].table.Load()
+	tag := h.tag()
+	for i := tag & t.mask; ; i = (i + 1) & t.mask {
+		e := t.entries[i].Load()
+		if e == 0 {
+			return 0
+		}
+		if uint32(e>>32) != tag || uint32(e) == removed {
+			continue
+		}
+		if d, _ := s.records.at(number(e)); d.is(h) {
+			return number(e)
+		}
+	}
+}
+
+// makeRoom rebuilds the table when one entry more would fill it too much. Where
+// it would grow it asks room, and returns false when that refuses. The shard
+// is locked.
+func (x *shard) makeRoom(room func(bytes int64) bool) bool {
+	old := x.table.Load()
+	if 4*(x.filled+1) <= 3*len(old.entries) {
+		return true
+	}
+	size := smallestTable
+	for 2*(x.live+1) > size {
+		size *= 2
+	}
+	if !room(8 * int64(size-len(old.entries))) {
+		return false
+	}
+	t := newTable(size)
+	for i := range old.entries {
+		if e := old.entries[i].Load(); e != 0 && uint32(e) != removed {
+			t.put(e)
+		}
+	}
+	x.filled = x.live
+	x.table.Store(t)
+	return true
+}
+
+// put adds an entry, for which there is room. The shard is locked and has no
+// entry of h.
+func (x *shard) put(h hashed, n number) {
+	x.table.Load().put(uint64(h.tag())<<32 | uint64(n))
+	x.live++
+	x.filled++
+}
+
+func (t *table) put(e uint64) {
+	i := uint32(e>>32) & t.mask
+	for t.entries[i].Load() != 0 {
+		i = (i + 1) & t.mask
+	}
+	t.entries[i].Store(e)
+}
+
+// replace makes the entry of h lead to another record. The shard is locked.
+func (x *shard) replace(h hashed, was, n number) {
+	t := x.table.Load()
+	tag := uint64(h.tag()) << 32
+	for i := h.tag() & t.mask; ; i = (i + 1) & t.mask {
+		if t.entries[i].Load() == tag|uint64(was) {
+			t.entries[i].Store(tag | uint64(n))
+			return
+		}
+	}
+}
+
+// remove takes out the i-th entry. The shard is locked.
+func (x *shard) remove(i uint32) {
+	t := x.table.Load()
+	x.live--
+	if t.entries[(i+1)&t.mask].Load() == 0 { // nothing probes past it
+		t.entries[i].Store(0)
+		x.filled--
+		return
+	}
+	t.entries[i].Store(t.entries[i].Load() | removed)
+}

@@ -1,0 +1,231 @@
+package penstock
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Taking in keys, laying out their records anew when their limits change, and
+// dropping what nothing is left of. All of it happens under the lock of the
+// key's shard, which is taken before that of a record.
+
+// sweepOnInsert is how many entries of its shard an insertion looks at: more
+// than one, so that what is idle goes faster than new keys come.
+const sweepOnInsert = 4
+
+// room asks whether so many bytes more are within the bounds, and takes them.
+func (s *MemoryStore) room(bytes int64) bool {
+	if s.bytes.Add(bytes) <= s.maxBytes.Load()-s.reserve.Load()*bytesAKept {
+		return true
+	}
+	s.bytes.Add(-bytes)
+	return false
+}
+
+// keptRoom is room for those who have it reserved.
+func (s *MemoryStore) keptRoom(bytes int64) bool {
+	s.bytes.Add(bytes)
+	return true
+}
+
+// insert makes a record for the key of the group, or finds the one that was
+// made meanwhile. It returns false when the key is new, has no room reserved,
+// and the store is full.
+//
+// Records of the other groups of the request are not dropped to make room: a
+// new one has nothing on it before it is charged.
+func (s *MemoryStore) insert(g *group, groups []group, m moment) bool {
+	x := &s.index.shards[g.hashed.shard()]
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if g.n = s.find(g.hashed); g.n != 0 {
+		return true
+	}
+	s.sweepSome(x, sweepOnInsert, groups, m)
+	room, bound := s.room, s.maxKeys.Load()-s.reserve.Load()
+	if g.first.Keep || g.first.Shared {
+		room, bound = s.keptRoom, math.MaxInt64
+	}
+	if s.keys.Add(1) > bound && s.sweepSome(x, 16*sweepOnInsert, groups, m) == 0 && s.keys.Load() > bound {
+		s.keys.Add(-1)
+		return false
+	}
+	var ok bool
+	if x.makeRoom(room) {
+		g.n, ok = s.records.take(g.lay.class, room)
+	}
+	if !ok {
+		s.keys.Add(-1)
+		return false
+	}
+	for !s.hold(g.lay, 1) {
+		g.lay = s.cacheLayout(g.first.Limits)
+	}
+	head, words := s.records.at(g.n)
+	for i := range g.lay.slots {
+		g.lay.slots[i].fresh(words)
+	}
+	head.occupy(g.hashed, g.lay)
+	x.put(g.hashed, g.n)
+	return true
+}
+
+// occupy makes a free record that of the key. Its words are written: whoever
+// still has its number from before sees the key last, and them with it.
+func (d *head) occupy(h hashed, l *layout) {
+	d.layout.Store(l.id)
+	d.tail.Store(uint32(h.h1))
+	d.hash.Store(h.h2)
+}
+
+// relay lays out the record of the group's key anew, so that it begins with
+// the group's limits. Limits that it had before and that still count something
+// stay behind them.
+func (s *MemoryStore) relay(g *group, m moment) {
+	x := &s.index.shards[g.hashed.shard()]
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := s.find(g.hashed)
+	if n == 0 {
+		return
+	}
+	head, words := s.records.at(n)
+	head.mu.Lock()
+	defer head.mu.Unlock()
+	old := s.layout(head.layout.Load())
+	g.lay = s.layoutOf(g.first.Limits)
+	if old == g.lay || old.prefix == g.lay {
+		return
+	}
+	next := s.nextLayout(old, words, g, m)
+	fresh := make([]uint64, classWords[next.class])
+	for i := range next.slots {
+		sl := &next.slots[i]
+		sl.fresh(fresh)
+		if from := old.find(&sl.gauge); from != nil {
+			s.convert(from, words, sl, fresh, m)
+		}
+	}
+	for i := range old.slots {
+		s.free(&old.slots[i], words)
+	}
+	s.hold(old, -1)
+	if next.class == old.class {
+		copy(words, fresh)
+		head.layout.Store(next.id)
+		return
+	}
+	to, _ := s.records.take(next.class, s.keptRoom) // a key that is in keeps its room
+	toHead, toWords := s.records.at(to)
+	copy(toWords, fresh)
+	toHead.occupy(g.hashed, next)
+	x.replace(g.hashed, n, to)
+	s.vacate(head, n)
+}
+
+// nextLayout is the layout of the group's limits and of those in the record,
+// laid out as old, that are not among them but still count something. It is
+// held for one record.
+func (s *MemoryStore) nextLayout(old *layout, words []uint64, g *group, m moment) *layout {
+	for {
+		var more []gauge
+		room := classWords[len(classWords)-1]
+		for i := range g.lay.slots {
+			room -= g.lay.slots[i].kind.words()
+		}
+		for i := range old.slots {
+			sl := &old.slots[i]
+			if g.lay.find(&sl.gauge) == nil && !s.idle(sl, words, m) && sl.kind.words() <= room {
+				more = append(more, sl.gauge)
+				room -= sl.kind.words()
+			}
+		}
+		next := g.lay
+		if len(more) > 0 {
+			next = s.intern(shapeOf(more), g.lay, more)
+		}
+		if s.hold(next, 1) {
+			return next
+		}
+		g.lay = s.cacheLayout(g.first.Limits)
+	}
+}
+
+// vacate frees a record. It is locked.
+func (s *MemoryStore) vacate(h *head, n number) {
+	h.hash.Store(0)
+	h.tail.Store(0)
+	h.layout.Store(0)
+	s.records.give(n)
+}
+
+// Sweep drops all counters on which nothing is left, and returns how many keys
+// went. It holds up nobody for more than a few microseconds, and may be called
+// at any time; a zero now is the store's own clock. Call it every minute or so
+// where callers come and go.
+func (s *MemoryStore) Sweep(now time.Time) int {
+	m := s.moment(now)
+	const atOnce = 64
+	dropped := 0
+	for i := range s.index.shards {
+		x := &s.index.shards[i]
+		for done := 0; ; done += atOnce {
+			x.mu.Lock()
+			size := len(x.table.Load().entries)
+			if done < size {
+				dropped += s.sweepSome(x, atOnce, nil, m)
+			}
+			x.mu.Unlock()
+			if done+atOnce >= size {
+				break
+			}
+		}
+	}
+	s.dropLayouts()
+	return dropped
+}
+
+// sweepSome looks at the next entries of a shard and drops those on which
+// nothing is left, except those of the groups. The shard is locked.
+func (s *MemoryStore) sweepSome(x *shard, entries int, except []group, m moment) (dropped int) {
+	t := x.table.Load()
+	for range min(entries, len(t.entries)) {
+		x.cursor = (x.cursor + 1) & t.mask
+		e := t.entries[x.cursor].Load()
+		if e == 0 || uint32(e) == removed {
+			continue
+		}
+		if slices.ContainsFunc(except, func(g group) bool { return g.n == number(e) }) {
+			continue
+		}
+		if s.drop(number(e), m) {
+			x.remove(x.cursor)
+			dropped++
+		}
+	}
+	return dropped
+}
+
+// drop frees a record when nothing is on it. One that is in use is not idle,
+// so nobody waits for its lock.
+func (s *MemoryStore) drop(n number, m moment) bool {
+	head, words := s.records.at(n)
+	if !head.mu.TryLock() {
+		return false
+	}
+	defer head.mu.Unlock()
+	l := s.layout(head.layout.Load())
+	for i := range l.slots {
+		if !s.idle(&l.slots[i], words, m) {
+			return false
+		}
+	}
+	for i := range l.slots {
+		s.free(&l.slots[i], words)
+	}
+	s.hold(l, -1)
+	s.vacate(head, n)
+	s.keys.Add(-1)
+	return true
+}

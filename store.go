@@ -1,0 +1,138 @@
+package penstock
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+)
+
+// Never is the wait of a charge that can never pass: it is larger than its
+// limit lets through at once.
+const Never time.Duration = math.MaxInt64
+
+// ErrStoreUnavailable is what a store's errors wrap when it cannot be reached.
+var ErrStoreUnavailable = errors.New("the store is not available")
+
+// Amounts is how much of each unit a request takes, by unit:
+//
+//	penstock.Amounts{penstock.Requests: 1, penstock.Tokens: 1200}
+type Amounts [NumUnits]int64
+
+// A Charge is what one request takes from one limit, under one key. The fields
+// up to Keep are the asker's, the others are filled in by the store.
+type Charge struct {
+	// Key says whose counter is charged. It is not shown to anyone: the
+	// memory store keeps a keyed hash of it.
+	Key string
+	// Limits and Index name the limit.
+	Limits *Limits
+	Index  int
+	// Amount is what is taken of the limit's unit, 0 to MaxAmount. A charge
+	// of 0 always passes.
+	Amount int64
+	// Overflow is the key that is charged instead, together with others, when
+	// a bounded store has no room for a new Key. Empty: one that all keys
+	// with the same Limits share.
+	Overflow string
+	// Keep says that Key is one of a known few, so that it has its own
+	// counter even when the store has no room for new ones.
+	Keep bool
+
+	// Shared says that the Overflow key was charged.
+	Shared bool
+	// Status is how the limit stands under the key.
+	Status
+
+	counted hashed // the key, as the memory store knows it
+}
+
+// Limit returns the limit that is charged.
+func (c *Charge) Limit() Limit { return c.Limits.limits[c.Index] }
+
+// Status is how one limit stands under one key after a decision.
+type Status struct {
+	// Used is what counts against the limit, this charge included if it was
+	// taken. It exceeds the limit while there is debt. Of a token bucket it
+	// is what the level lacks to its capacity.
+	Used int64
+	// Reset is how long until nothing is used if nobody takes; 0 when nothing
+	// is. Of requests in flight it is not known and 0.
+	Reset time.Duration
+	// RetryAfter is how long until this charge fits if nothing is taken in
+	// between: 0 when it fits, Never when it cannot. Of requests in flight it
+	// is an estimate.
+	RetryAfter time.Duration
+}
+
+// Remaining is what could still be taken; never negative.
+func (c *Charge) Remaining() int64 { return max(0, c.Limits.gauges[c.Index].most-c.Used) }
+
+// An Adjustment corrects a charge that was taken.
+type Adjustment struct {
+	// Charge is as the store's Take left it.
+	Charge *Charge
+	// At is when what is corrected was taken, as Take or Adjust returned it.
+	At time.Time
+	// Delta is positive for an extra, which is charged now and may go beyond
+	// the limit, and negative for a refund, which returns to the step or
+	// window that At lies in, and to nowhere when that has been forgotten.
+	Delta int64
+	// Over is filled in by the store: how much of an extra went beyond the
+	// limit.
+	Over int64
+}
+
+// A Store keeps counters. A counter is named by key, unit and limit name;
+// amount, window and algorithm of a limit may change while it is counted: the
+// charges stay, each for at least as long as it would have counted, a bucket
+// that is not whole keeps its level, and when the size of the window or the
+// algorithm changes, the sum still counted becomes one charge made now. A Store may be used by
+// any number of goroutines at the same time. Its clock never jumps forward; a
+// time handed to it may lie before one that it has seen, and then frees
+// nothing early.
+//
+// The package storetest has the tests that every store must pass.
+type Store interface {
+	// Take checks all charges at one moment and takes either all of them or,
+	// when one does not fit, none. It fills in every charge's Status, with
+	// RetryAfter other than 0 exactly for those that do not fit, and returns
+	// the moment. A zero now is the store's own clock. Charges of the same
+	// key stand next to each other, with the same Limits, each Index once.
+	Take(ctx context.Context, now time.Time, charges []Charge) (time.Time, error)
+
+	// Look fills in what Take would say, and takes nothing.
+	Look(ctx context.Context, now time.Time, charges []Charge) (time.Time, error)
+
+	// Adjust applies the adjustments, each by itself, and returns the moment.
+	// An adjustment of a limit that its key no longer has does nothing.
+	Adjust(ctx context.Context, now time.Time, adjustments []Adjustment) (time.Time, error)
+}
+
+// ValidateCharges reports what is wrong with charges that no store should
+// take: a limit that is none, an amount out of bounds, or charges of one key
+// that do not stand together. Stores call it first.
+func ValidateCharges(charges []Charge) error {
+	for i := range charges {
+		c := &charges[i]
+		switch {
+		case c.Limits == nil || c.Index < 0 || c.Index >= len(c.Limits.gauges):
+			return errNoLimit
+		case c.Amount < 0 || c.Amount > MaxAmount:
+			return errAmount
+		}
+		for j := range i {
+			p := &charges[j]
+			if p.Key == c.Key && (p.Limits != c.Limits || p.Index == c.Index || charges[i-1].Key != c.Key) {
+				return errApart
+			}
+		}
+	}
+	return nil
+}
+
+var (
+	errNoLimit = errors.New("penstock: a charge without a limit: take charges from Limits.Charges")
+	errAmount  = errors.New("penstock: the amount of a charge must lie between 0 and MaxAmount")
+	errApart   = errors.New("penstock: charges of the same key must stand next to each other, with the same Limits, each limit once")
+)

@@ -1,0 +1,45 @@
+// Package storetest proves that a store keeps what [penstock.Store] promises.
+// A store's own test is one call:
+//
+//	func TestStore(t *testing.T) {
+//		storetest.Run(t, func(t *testing.T) penstock.Store { return mystore.New(…) })
+//	}
+//
+// It plays the scenario files of this package, which need no Go to be read,
+// and random traffic beside a [Model] that keeps every event. Every time is
+// handed to the store, so nothing in it waits.
+package storetest
+
+import (
+	"embed"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/penstock-dev/penstock"
+)
+
+//go:embed testdata/scenario/*.txt
+var scenarios embed.FS
+
+// Run runs every test against new stores that open returns. A store that needs
+// closing registers that with t.Cleanup.
+func Run(t *testing.T, open func(t *testing.T) penstock.Store) {
+	t.Run("scenario", func(t *testing.T) {
+		files, err := fs.Glob(scenarios, "testdata/scenario/*.txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := scenarios.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := strings.TrimSuffix(file[strings.LastIndexByte(file, '/')+1:], ".txt")
+			t.Run(name, func(t *testing.T) { Play(t, open(t), file, string(text)) })
+		}
+	})
+	t.Run("model", func(t *testing.T) { againstModel(t, open) })
+	t.Run("promises", func(t *testing.T) { promises(t, open) })
+	t.Run("refuses", func(t *testing.T) { refuses(t, open(t)) })
+}
