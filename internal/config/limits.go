@@ -1,0 +1,141 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// tier is a set of limits as the file has it, for the checks.
+type tier struct {
+	path string
+	own  Limits
+	// plan is what holds for a caller of the tier: own and what is beside it.
+	plan Limits
+	// base says that there is nothing under it that unlimited could lift.
+	base bool
+}
+
+// concurrentRequests is the one limit without a window.
+const concurrentRequests = "concurrent_requests"
+
+// limitNames returns every name that a limit can have.
+func limitNames() []string {
+	names := []string{concurrentRequests}
+	for _, unit := range []string{"requests", "tokens", "input_tokens", "output_tokens"} {
+		for _, window := range []string{"second", "minute", "hour", "day", "month"} {
+			names = append(names, unit+"_per_"+window)
+		}
+	}
+	return names
+}
+
+// limits reads a set of limits. An empty one is an error: it looks like a
+// limit and is none.
+func (m *mapping) limits(key string) Limits {
+	v, ok := m.get(key)
+	if !ok {
+		return nil
+	}
+	return v.limits(false)
+}
+
+// limits reads the value. masked says that secrets stand close to it, so
+// that the name of an unknown limit could be one, and is not shown.
+func (v value) limits(masked bool) Limits {
+	if v.node.ShortTag() == "!!null" || v.node.Kind == yaml.MappingNode && len(v.node.Content) == 0 {
+		v.fail("an empty tier: name a limit such as requests_per_minute, or remove it")
+		return nil
+	}
+	given, _ := v.entries(func(_ int, key string) string { return join(v.path, key) })
+	var limits Limits
+	names := limitNames()
+	for _, e := range given {
+		v.r.places[e.path] = e.place()
+		switch {
+		case slices.Contains(names, e.key):
+			if l, ok := e.limit(); ok {
+				limits = append(limits, l)
+			}
+		case strings.HasPrefix(e.key, "cost_per_"):
+			e.name.fail(notYet)
+		default:
+			message := "a limit is named <unit>_per_<window>, with requests, tokens, input_tokens or output_tokens," +
+				" and second, minute, hour, day or month; or concurrent_requests"
+			path := v.path
+			if near := nearest(e.key, names); near != "" {
+				path, message = e.path, "unknown limit; did you mean "+near+"?"
+			} else if !masked && plainName.MatchString(e.key) {
+				path = e.path
+			}
+			v.r.fail(e.name.place(), path, "%s", message)
+		}
+	}
+	return limits
+}
+
+// limit reads one limit, whose name is known.
+func (e entry) limit() (Limit, bool) {
+	l := Limit{Name: e.key, Unit: "concurrent", Line: e.name.node.Line}
+	if e.key != concurrentRequests {
+		l.Unit, l.Per, _ = strings.Cut(e.key, "_per_")
+	}
+	const expected = "a positive whole number or unlimited"
+	s, ok := e.scalar(expected)
+	if !ok {
+		return l, false
+	}
+	if s.text == "unlimited" {
+		l.Unlimited = true
+		return l, true
+	}
+	l.Amount, ok = wholeNumber(s.text)
+	switch {
+	case !ok || !s.plain():
+		s.expected(expected)
+	case l.Amount == 0:
+		s.fail("a limit of 0 lets nothing pass: remove it, or say unlimited")
+	case l.Amount > maxAmount:
+		s.fail("larger than %d: say unlimited", int64(maxAmount))
+	default:
+		return l, true
+	}
+	return l, false
+}
+
+// get returns the limit of that name.
+func (l Limits) get(name string) (Limit, bool) {
+	i := slices.IndexFunc(l, func(l Limit) bool { return l.Name == name })
+	if i < 0 {
+		return Limit{}, false
+	}
+	return l[i], true
+}
+
+// over returns base with the limits of l in place of those of the same name.
+func (l Limits) over(base Limits) Limits {
+	plan := slices.Clone(l)
+	for _, b := range base {
+		if _, ok := l.get(b.Name); !ok {
+			plan = append(plan, b)
+		}
+	}
+	return plan
+}
+
+// longest returns the longest that a limit's window can be; it has one.
+func (l Limit) longest() time.Duration {
+	switch l.Per {
+	case "second":
+		return time.Second
+	case "minute":
+		return time.Minute
+	case "hour":
+		return time.Hour
+	case "day":
+		return day
+	}
+	return 31 * day
+}

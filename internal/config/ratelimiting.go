@@ -1,0 +1,199 @@
+package config
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// rateLimiting reads the section of the same name, after auth.
+func (r *reader) rateLimiting(m *mapping, c *RateLimiting) {
+	c.Enabled = true
+	m.boolean("enabled", &c.Enabled)
+	r.plan(m, c)
+	m.section("concurrent", func(m *mapping) {
+		c.Concurrent.Enabled = true
+		m.boolean("enabled", &c.Concurrent.Enabled)
+		if !whole(m, "max_concurrent", &c.Concurrent.MaxConcurrent, 1, math.MaxInt32) {
+			m.missing("max_concurrent", "how many requests may be in flight at a time")
+		}
+		m.duration("queue_timeout", &c.Concurrent.QueueTimeout)
+	})
+	m.section("per_key", func(m *mapping) { r.perKey(m, c) })
+	m.section("per_model", func(m *mapping) { r.perModel(m, c) })
+	c.Global = m.limits("global")
+	r.tiers = append(r.tiers, tier{path: globalPath, own: c.Global, plan: c.Global, base: true})
+	if !m.laterWord("storage", "redis") {
+		m.word("storage", &c.Storage, "memory")
+	}
+	m.duration("cleanup_interval", &c.CleanupInterval)
+	m.section("headers", func(m *mapping) { r.headers(m, &c.Headers) })
+	m.section("error_response", func(m *mapping) {
+		e := &c.ErrorResponse
+		whole(m, "status_code", &e.StatusCode, 400, 599)
+		m.text("message", &e.Message)
+		m.boolean("include_retry_after", &e.IncludeRetryAfter)
+		m.word("body", &e.Body, "json", "none")
+		m.word("global", &e.Global, "document", "dialect")
+	})
+	m.word("algorithm", &c.Algorithm, "sliding_window", "fixed_window", "token_bucket")
+	m.section("window", func(m *mapping) { r.window(m, c) })
+	m.section("bypass", func(m *mapping) { r.bypass(m, &c.Bypass) })
+	whole(m, "max_keys", &c.MaxKeys, 1, maxAmount)
+	m.size("max_memory", &c.MaxMemory)
+	m.later("jwt_claims", "redis", "burst", "multi_tenant", "per_endpoint", "roles", "rules", "state_file", "storage_failure")
+	for _, name := range limitNames() {
+		if e, ok := m.take(name); ok {
+			e.name.fail("a limit stands in a section: write it under default, or under global for all callers together")
+		}
+	}
+}
+
+const globalPath = "rate_limiting.global"
+
+// plan reads default, strategy and limits, which make the plan of every
+// caller.
+func (r *reader) plan(m *mapping, c *RateLimiting) {
+	def := m.limits("default")
+	if !m.laterWord("strategy", "cost") && m.word("strategy", &c.Strategy, "requests", "tokens", "concurrent") && !m.has("limits") {
+		r.warnAt("rate_limiting.strategy", "says what limits may hold, and there are none under limits")
+	}
+	limits := m.limits("limits")
+	c.Default = slices.Clone(def)
+	for _, l := range limits {
+		path := join("rate_limiting.limits", l.Name)
+		if !strings.HasSuffix(l.Unit, c.Strategy) { // input_tokens and output_tokens are of the family tokens
+			r.failAt(path, "the strategy is %s, which this is not: change the strategy, or move the limit to default", c.Strategy)
+		}
+		d, both := def.get(l.Name)
+		if !both {
+			c.Default = append(c.Default, l)
+		} else if d.Amount != l.Amount { // 0 where unlimited
+			r.failAt(path, "default says another amount on line %d: keep one of them", d.Line)
+		}
+	}
+	r.tiers = append(
+		r.tiers,
+		tier{path: "rate_limiting.default", own: def, plan: c.Default, base: true},
+		tier{path: "rate_limiting.limits", own: limits, plan: c.Default, base: true},
+	)
+}
+
+// perKey reads the overrides of single keys. The names are keys, so that no
+// message shows one: entries go by their number.
+func (r *reader) perKey(m *mapping, c *RateLimiting) {
+	m.masked = true
+	c.PerKey.Enabled = true
+	m.boolean("enabled", &c.PerKey.Enabled)
+	v, ok := m.get("keys")
+	if !ok {
+		m.missing("keys", "name a key and its limits")
+		return
+	}
+	given, ok := v.entries(func(i int, _ string) string { return v.path + "[" + strconv.Itoa(i) + "]" })
+	if ok && len(v.node.Content) == 0 {
+		v.fail("names no key: name one, or remove per_key")
+	}
+	seen := keySet{}
+	for _, e := range given {
+		r.places[e.path] = e.name.place()
+		limits := e.limits(true)
+		r.tiers = append(r.tiers, tier{path: e.path, own: limits, plan: limits.over(c.Default)})
+		if strings.Contains(e.key, "${") {
+			e.name.fail("a name is not expanded: write env:NAME in its place")
+			continue
+		}
+		if key, ok := r.keys.refer(secretText{e.name, e.key, e.key}); ok && seen.add(e.name, key.Digest) {
+			c.PerKey.Keys = append(c.PerKey.Keys, KeyLimits{key, limits})
+		}
+	}
+}
+
+// perModel reads the limits by model.
+func (r *reader) perModel(m *mapping, c *RateLimiting) {
+	c.PerModel.Enabled = true
+	m.boolean("enabled", &c.PerModel.Enabled)
+	m.word("scope", &c.PerModel.Scope, "caller", "all")
+	v, ok := m.get("models")
+	if !ok {
+		m.missing("models", "name a model and its limits")
+		return
+	}
+	given, ok := v.entries(func(i int, name string) string {
+		if len(name) > maxModelName { // an error, whose path need not be long
+			return v.path + "[" + strconv.Itoa(i) + "]"
+		}
+		return v.path + "[" + strconv.Quote(name) + "]"
+	})
+	if ok && len(v.node.Content) == 0 {
+		v.fail("names no model: name one, or remove per_model")
+	}
+	for _, e := range given {
+		r.places[e.path] = e.name.place()
+		limits := e.limits(false)
+		r.tiers = append(r.tiers, tier{path: e.path, own: limits, plan: limits})
+		if problem := modelProblem(e.key); problem != "" {
+			e.name.fail("%s", problem)
+			continue
+		}
+		c.PerModel.Models = append(c.PerModel.Models, ModelLimits{e.key, limits, e.name.node.Line})
+	}
+}
+
+const maxModelName = 128
+
+// modelProblem says what is wrong with a model's name or glob.
+func modelProblem(name string) string {
+	switch {
+	case name == "":
+		return "a model without a name: write * for every model"
+	case len(name) > maxModelName:
+		return "a model's name has at most 128 bytes"
+	case strings.Contains(name, "${"):
+		return "a name is not expanded: write it out"
+	case strings.TrimSpace(name) != name:
+		return "a space before or after the name: no model is called that"
+	}
+	return ""
+}
+
+// window.size lies between the two: at these sizes themselves per-second and
+// per-hour limits have their own counters, which two limits cannot share.
+const (
+	minWindow = time.Second
+	maxWindow = time.Hour
+	maxSteps  = 120
+)
+
+// window reads over what the per-minute limits are measured, after
+// algorithm.
+func (r *reader) window(m *mapping, c *RateLimiting) {
+	w := &c.Window
+	m.duration("size", &w.Size)
+	m.duration("precision", &w.Precision)
+	switch {
+	case w.Size <= minWindow || w.Size >= maxWindow:
+		r.failAt(m.path+".size", "a per-minute limit is measured over more than 1s and less than 1h: beyond that write per-second or per-hour limits")
+		w.Size = time.Minute
+	case w.Precision == 0:
+	case c.Algorithm != "sliding_window":
+		r.failAt(m.path+".precision", "means nothing to a %s: remove it", c.Algorithm)
+	case w.Size%w.Precision != 0 || w.Size/w.Precision > maxSteps:
+		r.failAt(m.path+".precision", "window.size, %s, must be 1 to %d steps of it: write %s",
+			durationText(w.Size), maxSteps, durationText(nearestStep(w.Size, w.Precision)))
+	}
+}
+
+// nearestStep returns the divisor of size nearest to step, in whole
+// microseconds, that makes at most maxSteps of it.
+func nearestStep(size, step time.Duration) time.Duration {
+	best := size
+	for n := time.Duration(1); n <= maxSteps; n++ {
+		if d := size / n; size%(n*time.Microsecond) == 0 && (d-step).Abs() < (best-step).Abs() {
+			best = d
+		}
+	}
+	return best
+}
