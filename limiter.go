@@ -232,6 +232,16 @@ func (r *Reservation) CancelAt(ctx context.Context, now time.Time) error {
 	return r.end(ctx, now, func(*Charge, int64) int64 { return 0 })
 }
 
+// keep settles the reservation as it stands: all of it was used.
+func (r *Reservation) keep(ctx context.Context) {
+	_ = r.end(ctx, time.Time{}, func(c *Charge, taken int64) int64 {
+		if c.Limits.gauges[c.Index].unit == Concurrent {
+			return 0
+		}
+		return taken
+	})
+}
+
 func (r *Reservation) unit(i int) Unit {
 	c := &r.Charges[i]
 	return c.Limits.gauges[c.Index].unit
