@@ -1,0 +1,277 @@
+package standin
+
+import (
+	"container/list"
+	"context"
+	"sync"
+	"time"
+)
+
+// engine shares the worker's capacity among the running requests. It keeps one
+// work clock for all of them, which runs at the pace of real time while at most
+// capacity requests run, and capacity/running as fast with more: since all share
+// alike, what one has still to do is a distance on that clock. A request sleeps
+// on a timer of its own until the moment the clock is going to show its mark,
+// and looks again when the pace turns.
+type engine struct {
+	capacity, places int
+
+	mu     sync.Mutex
+	stats  Stats
+	models map[string]*Counts
+	line   list.List // of *run, those without a place, in order of arrival
+
+	since  time.Time     // when the pace last turned
+	clock  time.Duration // what the work clock showed then
+	turned chan struct{} // closed when the pace turns
+}
+
+func newEngine(capacity, places int) *engine {
+	return &engine{
+		capacity: capacity, places: places,
+		models: map[string]*Counts{},
+		since:  time.Now(), turned: make(chan struct{}),
+	}
+}
+
+// run is one request in the engine. It belongs to the goroutine that submitted
+// it, which must call leave once.
+type run struct {
+	engine  *engine
+	model   *Counts
+	place   *list.Element // in the line; nil once it runs
+	granted chan struct{} // closed when it gets a place
+	mark    time.Duration // of the work clock, at which its work so far is done
+	timer   *time.Timer
+}
+
+// outcome is how a run ended.
+type outcome int
+
+const (
+	finished outcome = iota
+	cancelled
+	faulted
+)
+
+// submit counts a request as started and gives it a place, or one in the line.
+// It does not block.
+func (e *engine) submit(model string) *run {
+	r := &run{engine: e, granted: make(chan struct{})}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r.model = e.model(model)
+	e.stats.Started++
+	r.model.Started++
+	r.place = e.line.PushBack(r)
+	e.admit(e.stats.Running)
+	return r
+}
+
+// wait blocks until the run has a place, or returns ctx's error.
+func (r *run) wait(ctx context.Context) error {
+	select {
+	case <-r.granted:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// work blocks until another d of work is done, or returns ctx's error. The work
+// is counted from where the last ended: who comes late, since its client reads
+// slowly, catches up, as the tokens of a real worker pile up meanwhile.
+func (r *run) work(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	r.mark += d
+	for {
+		wait, turned := r.engine.until(r.mark)
+		if wait <= 0 {
+			return ctx.Err()
+		}
+		if r.timer == nil {
+			r.timer = time.NewTimer(wait)
+		} else {
+			r.timer.Reset(wait)
+		}
+		select {
+		case <-r.timer.C:
+		case <-turned:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// read counts the input tokens as processed.
+func (r *run) read(tokens int64) {
+	r.engine.mu.Lock()
+	defer r.engine.mu.Unlock()
+	r.engine.stats.InputTokens += tokens
+	r.model.InputTokens += tokens
+}
+
+// wrote counts output tokens as generated.
+func (r *run) wrote(tokens int64) {
+	r.engine.mu.Lock()
+	defer r.engine.mu.Unlock()
+	r.engine.stats.OutputTokens += tokens
+	r.model.OutputTokens += tokens
+}
+
+// leave gives the run's place, in the engine or in the line, to the next.
+func (r *run) leave(how outcome) {
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	e := r.engine
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stats.count(how)
+	r.model.count(how)
+	if r.place != nil {
+		e.line.Remove(r.place)
+		e.stats.Waiting = int64(e.line.Len())
+		return
+	}
+	e.admit(e.stats.Running - 1)
+}
+
+// admit lets the line into what places are left beside running requests, and
+// turns the pace. It requires that e.mu is held.
+func (e *engine) admit(running int64) {
+	was, now := e.stats.Running, time.Now()
+	first := e.line.Front()
+	for ; first != nil && running < int64(e.places); first = e.line.Front() {
+		r := e.line.Remove(first).(*run)
+		r.place = nil
+		r.mark = e.at(now)
+		close(r.granted)
+		running++
+	}
+	if full := int64(e.capacity); max(was, full) != max(running, full) {
+		e.clock, e.since = e.at(now), now
+		close(e.turned)
+		e.turned = make(chan struct{})
+	}
+	e.stats.Running = running
+	e.stats.Waiting = int64(e.line.Len())
+	e.stats.MaxRunning = max(e.stats.MaxRunning, running)
+}
+
+// at returns what the work clock shows at now. It requires that e.mu is held.
+func (e *engine) at(now time.Time) time.Duration {
+	d := now.Sub(e.since)
+	if k := e.stats.Running; k > int64(e.capacity) {
+		d = d * time.Duration(e.capacity) / time.Duration(k)
+	}
+	return e.clock + d
+}
+
+// until returns how long it is until the work clock shows mark, at the present
+// pace, and what is closed when that pace turns.
+func (e *engine) until(mark time.Duration) (time.Duration, <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d := mark - e.clock
+	if k, c := time.Duration(e.stats.Running), time.Duration(e.capacity); k > c {
+		d = (d*k + c - 1) / c
+	}
+	return d - time.Since(e.since), e.turned
+}
+
+// Counts are of requests and tokens. When nothing is in flight, Started is the
+// sum of Finished, Cancelled and Faulted.
+type Counts struct {
+	// Started are the generation requests that were accepted, running or
+	// waiting, or that a fault befell before that. Refused ones (400, 401,
+	// 404) are none.
+	Started int64
+	// Finished were answered to the end.
+	Finished int64
+	// Cancelled ended because the client had gone.
+	Cancelled int64
+	// Faulted were ended by a fault.
+	Faulted int64
+	// InputTokens were processed: counted when the first token is due.
+	InputTokens int64
+	// OutputTokens were generated, also for a client that left later.
+	OutputTokens int64
+}
+
+// Stats is what a worker has counted. At every moment Started is the sum of
+// Finished, Cancelled, Faulted, Running and Waiting.
+type Stats struct {
+	// Requests is everything that arrived, on any path.
+	Requests int64
+	Counts
+	// Running and Waiting are the requests in the engine and in its line now.
+	Running, Waiting int64
+	// MaxRunning is the most that ran at once so far.
+	MaxRunning int64
+	// PerModel has the counts of each model, without the faults that came
+	// before the model was known. Past 100 names the rest share "other".
+	PerModel map[string]Counts
+}
+
+// maxModels bounds the models counted apart, since clients name them.
+const maxModels = 100
+
+// model returns the counts of the named model. It requires that e.mu is held.
+func (e *engine) model(name string) *Counts {
+	if c, ok := e.models[name]; ok {
+		return c
+	}
+	if len(e.models) >= maxModels {
+		name = "other"
+	}
+	if e.models[name] == nil {
+		e.models[name] = new(Counts)
+	}
+	return e.models[name]
+}
+
+func (c *Counts) count(how outcome) {
+	switch how {
+	case finished:
+		c.Finished++
+	case cancelled:
+		c.Cancelled++
+	case faulted:
+		c.Faulted++
+	}
+}
+
+// arrived counts a request on any path.
+func (e *engine) arrived() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stats.Requests++
+}
+
+// faulted counts a request that a fault befell before it was submitted; model
+// is empty where it was not yet known.
+func (e *engine) faulted(model string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stats.Started++
+	e.stats.Faulted++
+	if model != "" {
+		c := e.model(model)
+		c.Started++
+		c.Faulted++
+	}
+}
+
+func (e *engine) snapshot() Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.stats
+	s.PerModel = make(map[string]Counts, len(e.models))
+	for name, c := range e.models {
+		s.PerModel[name] = *c
+	}
+	return s
+}
