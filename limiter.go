@@ -162,15 +162,16 @@ func (l *Limiter) ReserveAt(ctx context.Context, now time.Time, charges ...Charg
 	return &Reservation{Decision: d, limiter: l, ended: !d.Allowed}, nil
 }
 
-// Extend charges more on every limit of whose unit more has something, now and
-// whether it fits or not: for work that turns out to need more than was
-// reserved. It says how much of it went beyond a limit, summed over all.
-func (r *Reservation) Extend(ctx context.Context, more Amounts) (over int64, err error) {
-	return r.ExtendAt(ctx, time.Time{}, more)
+// Raise makes sure that every charge is at least what to has of its unit: what
+// lacks is charged now, whether it fits or not. It is for work that turns out
+// to need more than was reserved. It says how much of it went beyond a limit,
+// summed over all.
+func (r *Reservation) Raise(ctx context.Context, to Amounts) (over int64, err error) {
+	return r.RaiseAt(ctx, time.Time{}, to)
 }
 
-// ExtendAt is Extend at a given time; the zero time is the store's own clock.
-func (r *Reservation) ExtendAt(ctx context.Context, now time.Time, more Amounts) (over int64, err error) {
+// RaiseAt is Raise at a given time; the zero time is the store's own clock.
+func (r *Reservation) RaiseAt(ctx context.Context, now time.Time, to Amounts) (over int64, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
@@ -179,8 +180,8 @@ func (r *Reservation) ExtendAt(ctx context.Context, now time.Time, more Amounts)
 	var room [8]Adjustment
 	adjustments := room[:0]
 	for i := range r.Charges {
-		if n := more[r.unit(i)]; n > 0 {
-			adjustments = append(adjustments, Adjustment{Charge: &r.Charges[i], Delta: min(n, MaxAmount)})
+		if lacks := min(to[r.unit(i)], MaxAmount) - r.taken(i); lacks > 0 {
+			adjustments = append(adjustments, Adjustment{Charge: &r.Charges[i], Delta: lacks})
 		}
 	}
 	if len(adjustments) == 0 {
@@ -198,6 +199,17 @@ func (r *Reservation) ExtendAt(ctx context.Context, now time.Time, more Amounts)
 		}
 	}
 	return over, nil
+}
+
+// taken is what the reservation holds of its i-th charge.
+func (r *Reservation) taken(i int) int64 {
+	n := r.Charges[i].Amount
+	for _, e := range r.extras {
+		if e.charge == i {
+			n += e.amount
+		}
+	}
+	return n
 }
 
 // Settle corrects the reservation to what was really used, by unit. What was
@@ -232,9 +244,15 @@ func (r *Reservation) CancelAt(ctx context.Context, now time.Time) error {
 	return r.end(ctx, now, func(*Charge, int64) int64 { return 0 })
 }
 
-// keep settles the reservation as it stands: all of it was used.
-func (r *Reservation) keep(ctx context.Context) {
-	_ = r.end(ctx, time.Time{}, func(c *Charge, taken int64) int64 {
+// Keep settles the reservation as it stands, since what was really used cannot
+// be known: all of it stays charged, and Concurrent ends.
+func (r *Reservation) Keep(ctx context.Context) error {
+	return r.KeepAt(ctx, time.Time{})
+}
+
+// KeepAt is Keep at a given time; the zero time is the store's own clock.
+func (r *Reservation) KeepAt(ctx context.Context, now time.Time) error {
+	return r.end(ctx, now, func(c *Charge, taken int64) int64 {
 		if c.Limits.gauges[c.Index].unit == Concurrent {
 			return 0
 		}
@@ -261,12 +279,7 @@ func (r *Reservation) end(ctx context.Context, now time.Time, final func(c *Char
 	for i := range r.Charges {
 		c := &r.Charges[i]
 		inFlight = inFlight || r.unit(i) == Concurrent && c.Amount > 0
-		taken := c.Amount
-		for _, e := range r.extras {
-			if e.charge == i {
-				taken += e.amount
-			}
-		}
+		taken := r.taken(i)
 		delta := final(c, taken) - taken
 		// Refunds go home: what was taken last first.
 		for k := len(r.extras) - 1; k >= 0 && delta < 0; k-- {

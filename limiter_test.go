@@ -133,8 +133,8 @@ func TestStoreErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	store.err = ErrStoreUnavailable
-	if _, err := r.Extend(ctx, Amounts{Tokens: 1}); !errors.Is(err, ErrStoreUnavailable) {
-		t.Errorf("Extend: %v", err)
+	if _, err := r.Raise(ctx, Amounts{Tokens: 2}); !errors.Is(err, ErrStoreUnavailable) {
+		t.Errorf("Raise: %v", err)
 	}
 	if err := r.Settle(ctx, Amounts{}); !errors.Is(err, ErrStoreUnavailable) {
 		t.Errorf("Settle: %v", err)
@@ -163,7 +163,7 @@ func TestReservationEndsOnce(t *testing.T) {
 		if err := r.CancelAt(ctx, noon); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.ExtendAt(ctx, noon, Amounts{Tokens: 5}); err != nil {
+		if _, err := r.RaiseAt(ctx, noon, Amounts{Tokens: 500}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -181,14 +181,24 @@ func TestReservationEndsOnce(t *testing.T) {
 		t.Errorf("a denied reservation gave back %v", got)
 	}
 	r, _ = l.ReserveAt(ctx, noon, set.Charges("a", ask)...)
-	over, err := r.ExtendAt(ctx, noon, Amounts{Tokens: 50})
+	over, err := r.RaiseAt(ctx, noon, Amounts{Tokens: 90})
 	if err != nil || over != 20 {
 		t.Errorf("30 + 40 + 50 of 100 is %d over, %v", over, err)
+	}
+	if over, err := r.RaiseAt(ctx, noon, Amounts{Tokens: 90, Requests: 1}); err != nil || over != 0 {
+		t.Errorf("raised again to the same: %d over, %v", over, err)
 	}
 	if err := r.SettleAt(ctx, noon, Amounts{Tokens: -5}); err != nil {
 		t.Fatal(err)
 	}
 	if got := used(); got != [3]int64{30, 2, 0} {
+		t.Errorf("used %v", got)
+	}
+	kept, _ := l.ReserveAt(ctx, noon, set.Charges("a", ask)...)
+	if err := kept.KeepAt(ctx, noon); err != nil {
+		t.Fatal(err)
+	}
+	if got := used(); got != [3]int64{70, 3, 0} {
 		t.Errorf("used %v", got)
 	}
 	if debt := l.store.(*MemoryStore).Stats().Debt[Tokens]; debt != 20 {

@@ -91,7 +91,8 @@ func (l *limited) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// The client may be gone when the handler returns; what it used is not.
-	defer res.keep(context.WithoutCancel(ctx))
+	// The memory store never fails, and another one's loss is its operator's.
+	defer func() { _ = res.Keep(context.WithoutCancel(ctx)) }()
 	if b := res.Binding(); b != nil {
 		limit := b.Limit()
 		l.headers.Set(w.Header(), traffic.Plain, time.Now(), []reply.Limit{{

@@ -264,7 +264,7 @@ func debtStays(t *rapid.T, store penstock.Store) {
 				var err error
 				switch {
 				case i < 6:
-					_, err = r.ExtendAt(background, now, used)
+					_, err = r.RaiseAt(background, now, used)
 				case i < 7:
 					err = r.CancelAt(background, now)
 				default:
@@ -352,7 +352,8 @@ func integers(t *rapid.T, store penstock.Store) {
 	}
 	must(t, epoch, second.SettleAt(background, epoch, penstock.Amounts{penstock.Tokens: penstock.MaxAmount}))
 	for range 10 {
-		if _, err := first.ExtendAt(background, epoch, penstock.Amounts{penstock.Tokens: penstock.MaxAmount}); err != nil {
+		extra := []penstock.Adjustment{{Charge: &first.Charges[0], Delta: penstock.MaxAmount}}
+		if _, err := store.Adjust(background, epoch, extra); err != nil {
 			t.Fatal(err)
 		}
 		r := take(1)

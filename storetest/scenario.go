@@ -40,9 +40,10 @@ import (
 // A reservation is a take with a name, to which one can come back:
 //
 //	at 4s  reserve r1 alice plan tokens=500 -> ok tokens=300
-//	at 5s  extend  r1 tokens=100
+//	at 5s  raise   r1 tokens=600
 //	at 6s  settle  r1 tokens=450
-//	at 7s  cancel  r1
+//
+// and likewise keep and cancel.
 func Play(t *testing.T, store penstock.Store, file, text string) {
 	t.Helper()
 	p := player{
@@ -199,7 +200,7 @@ func (p *player) step(text string) error {
 			return fmt.Errorf("say after -> what is to come")
 		}
 		return p.compare(&d, strings.Fields(want))
-	case "extend", "settle", "cancel":
+	case "raise", "settle", "keep", "cancel":
 		r := p.reservations[fields[0]]
 		if r == nil {
 			return fmt.Errorf("there is no reservation %q", fields[0])
@@ -209,8 +210,10 @@ func (p *player) step(text string) error {
 			return err
 		}
 		switch verb {
-		case "extend":
-			_, err = r.ExtendAt(ctx, now, amounts)
+		case "raise":
+			_, err = r.RaiseAt(ctx, now, amounts)
+		case "keep":
+			err = r.KeepAt(ctx, now)
 		case "settle":
 			err = r.SettleAt(ctx, now, amounts)
 		default:
@@ -218,7 +221,7 @@ func (p *player) step(text string) error {
 		}
 		return err
 	}
-	return fmt.Errorf("%q: take, look, reserve, extend, settle or cancel", verb)
+	return fmt.Errorf("%q: take, look, reserve, raise, settle, keep or cancel", verb)
 }
 
 // charges reads KEY LIMITS unit=n … + KEY LIMITS unit=n …
