@@ -27,8 +27,10 @@ type Decision struct {
 }
 
 // Binding returns the limit that decides: of a denial, the one with the
-// longest wait; of an allowed request, the one with the smallest share left.
-// It is nil when nothing was charged.
+// longest wait; of an allowed request, the one with the smallest share left,
+// where one on requests in flight counts only when there is no other, since
+// what it takes comes back with the request. It is nil when nothing was
+// charged.
 func (d *Decision) Binding() *Charge {
 	if len(d.Charges) == 0 {
 		return nil
@@ -53,10 +55,15 @@ func decide(at time.Time, charges []Charge) Decision {
 
 // tighter reports whether a has the smaller share left.
 func tighter(a, b *Charge) bool {
+	if x, y := a.inFlight(), b.inFlight(); x != y {
+		return y
+	}
 	ah, al := bits.Mul64(uint64(a.Remaining()), uint64(b.Limits.gauges[b.Index].most))
 	bh, bl := bits.Mul64(uint64(b.Remaining()), uint64(a.Limits.gauges[a.Index].most))
 	return ah < bh || ah == bh && al < bl
 }
+
+func (c *Charge) inFlight() bool { return c.Limits.gauges[c.Index].unit == Concurrent }
 
 // A Limiter decides requests against a store. It may be used by any number of
 // goroutines at the same time.
@@ -84,7 +91,7 @@ func (l *Limiter) Allow(ctx context.Context, charges ...Charge) (Decision, error
 // AllowAt is Allow at a given time; the zero time is the store's own clock.
 func (l *Limiter) AllowAt(ctx context.Context, now time.Time, charges ...Charge) (Decision, error) {
 	for i := range charges {
-		if c := &charges[i]; c.Limits != nil && c.Index < len(c.Limits.gauges) && c.Limits.gauges[c.Index].unit == Concurrent {
+		if c := &charges[i]; c.valid() && c.inFlight() {
 			return Decision{}, errors.New("penstock: Allow of a limit on requests in flight: use Reserve, which can tell when the request has ended")
 		}
 	}
@@ -120,8 +127,9 @@ func (l *Limiter) take(ctx context.Context, now time.Time, charges []Charge) (De
 func (l *Limiter) estimate(charges []Charge) {
 	for i := range charges {
 		c := &charges[i]
-		if g := &c.Limits.gauges[c.Index]; g.unit == Concurrent && c.RetryAfter > 0 && c.RetryAfter != Never {
-			c.RetryAfter = min(max(time.Duration(l.hold.Load()/g.amount), time.Second), time.Minute)
+		if c.inFlight() && c.RetryAfter > 0 && c.RetryAfter != Never {
+			mean := time.Duration(l.hold.Load() / c.Limits.gauges[c.Index].amount)
+			c.RetryAfter = min(max(mean, time.Second), time.Minute)
 		}
 	}
 }
@@ -253,7 +261,7 @@ func (r *Reservation) Keep(ctx context.Context) error {
 // KeepAt is Keep at a given time; the zero time is the store's own clock.
 func (r *Reservation) KeepAt(ctx context.Context, now time.Time) error {
 	return r.end(ctx, now, func(c *Charge, taken int64) int64 {
-		if c.Limits.gauges[c.Index].unit == Concurrent {
+		if c.inFlight() {
 			return 0
 		}
 		return taken
@@ -278,7 +286,7 @@ func (r *Reservation) end(ctx context.Context, now time.Time, final func(c *Char
 	inFlight := false
 	for i := range r.Charges {
 		c := &r.Charges[i]
-		inFlight = inFlight || r.unit(i) == Concurrent && c.Amount > 0
+		inFlight = inFlight || c.inFlight() && c.Amount > 0
 		taken := r.taken(i)
 		delta := final(c, taken) - taken
 		// Refunds go home: what was taken last first.

@@ -24,6 +24,20 @@ func TestDecisionBinding(t *testing.T) {
 	if err != nil || d.Allowed || d.RetryAfter != 61*time.Second {
 		t.Errorf("denied: %+v %v", d, err)
 	}
+	withFlight := MustLimits(InFlight(2), PerMinute(Requests, 1000))
+	r, err := l.ReserveAt(ctx, noon, withFlight.Charges("c", Amounts{Requests: 1, Concurrent: 1})...)
+	if err != nil || r.Binding().Limit().Name != "requests_per_minute" {
+		t.Errorf("allowed: not the one that comes back by itself: %+v %v", r.Binding(), err)
+	}
+	for range 2 {
+		r, err = l.ReserveAt(ctx, noon, withFlight.Charges("c", Amounts{Requests: 1, Concurrent: 1})...)
+	}
+	if err != nil || r.Allowed || r.Binding().Limit().Name != "concurrent_requests" {
+		t.Errorf("denied by it: %+v %v", r.Binding(), err)
+	}
+	if r, err = l.ReserveAt(ctx, noon, withFlight.Charges("d", Amounts{Concurrent: 1})...); err != nil || r.Binding() == nil {
+		t.Errorf("it alone: %+v %v", r, err)
+	}
 	d, err = l.AllowAt(ctx, noon)
 	if err != nil || !d.Allowed || d.Binding() != nil {
 		t.Errorf("nothing charged: %+v %v", d, err)

@@ -47,6 +47,11 @@ type Charge struct {
 	counted hashed // the key, as the memory store knows it
 }
 
+// valid reports whether the charge names a limit.
+func (c *Charge) valid() bool {
+	return c.Limits != nil && c.Index >= 0 && c.Index < len(c.Limits.gauges)
+}
+
 // Limit returns the limit that is charged.
 func (c *Charge) Limit() Limit { return c.Limits.limits[c.Index] }
 
@@ -116,7 +121,7 @@ func ValidateCharges(charges []Charge) error {
 	for i := range charges {
 		c := &charges[i]
 		switch {
-		case c.Limits == nil || c.Index < 0 || c.Index >= len(c.Limits.gauges):
+		case !c.valid():
 			return errNoLimit
 		case c.Amount < 0 || c.Amount > MaxAmount:
 			return errAmount

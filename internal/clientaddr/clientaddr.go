@@ -39,6 +39,13 @@ func (t Trusted) Client(r *http.Request) (addr netip.Addr, certain bool) {
 	return peer, len(lines) == 0 && len(r.Header["Forwarded"]) == 0
 }
 
+// Peer reports whether the peer that sent r is itself trusted, so that what it
+// says of those behind it counts.
+func (t Trusted) Peer(r *http.Request) bool {
+	peer, ok := parse(r.RemoteAddr)
+	return ok && t.contains(peer)
+}
+
 // walk goes from the peer, which is trusted, through the lines from the last
 // entry to the first.
 func (t Trusted) walk(peer netip.Addr, lines []string) (addr netip.Addr, certain bool) {

@@ -238,3 +238,12 @@ func BenchmarkClient(b *testing.B) {
 		})
 	}
 }
+
+func TestPeer(t *testing.T) {
+	trusted := clientaddr.Trusted{netip.MustParsePrefix("10.0.0.0/8")}
+	for addr, want := range map[string]bool{"10.1.2.3:4": true, "[::ffff:10.1.2.3]:4": true, "11.1.2.3:4": false, "@": false} {
+		if got := trusted.Peer(&http.Request{RemoteAddr: addr}); got != want {
+			t.Errorf("Peer of %s = %v", addr, got)
+		}
+	}
+}

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/clientaddr"
@@ -105,6 +107,17 @@ func New(o Options) (*Identifier, error) {
 		i.listed[k.Digest], ids[k.Digest] = c, k.ID
 	}
 	return i, nil
+}
+
+// Listed returns the callers that the configuration names, each once, in the
+// order of their IDs. They have no address.
+func (i *Identifier) Listed() []traffic.Caller {
+	callers := make([]traffic.Caller, 0, len(i.listed))
+	for _, c := range i.listed {
+		callers = append(callers, c)
+	}
+	slices.SortFunc(callers, func(a, b traffic.Caller) int { return strings.Compare(a.ID, b.ID) })
+	return slices.CompactFunc(callers, func(a, b traffic.Caller) bool { return a.ID == b.ID })
 }
 
 // Identify returns the caller of r and the key that it showed, also where that

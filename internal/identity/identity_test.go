@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -301,5 +302,26 @@ func BenchmarkIdentify(b *testing.B) {
 				identify()
 			}
 		})
+	}
+}
+
+func TestListed(t *testing.T) {
+	i, err := identity.New(identity.Options{NameKey: [32]byte{1}, Keys: []identity.Key{
+		{ID: "bob", Digest: [32]byte{1}},
+		{ID: "alice", Digest: [32]byte{2}},
+		{ID: "alice", Digest: [32]byte{3}}, // a second key of hers
+		{Digest: [32]byte{4}},
+		{Digest: [32]byte{1}, Bypass: true},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, c := range i.Listed() {
+		names = append(names, c.ID)
+	}
+	want := []string{"key-sha256:04" + strings.Repeat("00", 31), "key:alice", "key:bob"}
+	if !slices.Equal(names, want) {
+		t.Errorf("listed %q, want %q", names, want)
 	}
 }

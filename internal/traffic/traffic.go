@@ -3,7 +3,10 @@
 // no behaviour.
 package traffic
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Dialect is the shape of an API on the wire.
 type Dialect uint8
@@ -125,4 +128,22 @@ const (
 type Usage struct {
 	Input, Output, CachedInput int64
 	Source                     Source
+}
+
+// A Verdict is what was decided of one limited request.
+type Verdict struct {
+	Allowed bool
+	// Code is why it was denied, as the client reads it: rate_limit_exceeded,
+	// queue_full …; empty when it was allowed.
+	Code string
+	// Rule is the rule that binds; empty when none does.
+	Rule string
+	// Caller asked for Path (cleaned) and Model; empty where not known.
+	Caller      *Caller
+	Path, Model string
+	// Wait is how long a denied client is told to wait; 0 when it is told not
+	// to come back.
+	Wait time.Duration
+	// RequestID is the one that the client reads.
+	RequestID string
 }

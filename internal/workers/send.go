@@ -37,6 +37,9 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 // body of the answer has ended or was closed; after a 101 until the connection
 // was closed or req's context has ended.
 //
+// The client's Host reaches an http worker as it is; an https worker is called
+// by its own.
+//
 // Only after ErrNoWorker and a *ConnectError it is certain that nothing was
 // sent. Any other error is the transport's own; the request may have been
 // sent then, in part or whole, and is not sent again.
@@ -123,6 +126,9 @@ func (x *exchange) send(req *http.Request, body io.ReadCloser, once bool, target
 	out := req.WithContext(httptrace.WithClientTrace(x.ctx, &x.trace))
 	out.URL = &x.url
 	SetTarget(out, x.worker.url, target)
+	if x.worker.url.Scheme == "https" {
+		out.Host = x.worker.url.Host // which its certificate and its virtual host go by
+	}
 	out.Body = body
 	if once {
 		length := req.ContentLength

@@ -1,0 +1,216 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/penstock-dev/penstock"
+	"github.com/penstock-dev/penstock/internal/provider"
+	"github.com/penstock-dev/penstock/internal/reply"
+	"github.com/penstock-dev/penstock/internal/traffic"
+)
+
+// modify makes the answer that the client gets: the worker's, with our limits
+// in the place of its own.
+func (x *exchange) modify(resp *http.Response) error {
+	x.status = resp.StatusCode
+	h := resp.Header
+	if x.res != nil {
+		x.rules.Headers.Drop(h, x.endpoint.Dialect)
+		x.setLimits(h, &x.res.Decision)
+	}
+	h.Set("X-Request-Id", x.id)
+	x.learn(resp.StatusCode)
+	x.unbuffer() // the worker has the body
+	switch {
+	case resp.StatusCode == http.StatusSwitchingProtocols:
+		// One request, and no longer one in flight.
+		x.timer.Stop()
+		x.settle()
+		x.slot.Release()
+	case x.body != nil && resp.StatusCode/100 == 2 && x.r.Method != http.MethodHead:
+		x.metered = true
+		x.answer.x = x
+		x.answer.meter.Start(&x.asked, h, resp.Body)
+		if x.asked.HideUsage() && h.Get("Content-Length") != "" {
+			h.Del("Content-Length") // an event of it may be taken out
+			resp.ContentLength = -1
+		}
+		resp.Body = &x.answer
+	}
+	return nil
+}
+
+// answer is the body of a worker's answer, metered on its way to the client.
+type answer struct {
+	x     *exchange
+	meter provider.Meter
+	last  []byte // what is still to be said before the connection is cut
+	err   error  // with which it ends
+}
+
+// errOverrun cuts a stream that has used up its limit.
+var errOverrun = errors.New("the stream has outgrown its limit")
+
+func (a *answer) Read(p []byte) (int, error) {
+	x := a.x
+	if a.err != nil {
+		if len(a.last) > 0 {
+			n := copy(p, a.last)
+			a.last = a.last[n:]
+			return n, nil
+		}
+		return 0, a.err
+	}
+	n, err := a.meter.Read(p)
+	if n > 0 {
+		x.flowed = true
+		x.cover()
+	}
+	if err == nil && x.broken != nil && a.meter.AtEventBoundary() {
+		err = x.broken
+	}
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	// The client must not take what it has for the whole answer: it is told
+	// why, and the connection is cut.
+	x.broken, a.err = err, err
+	if a.meter.AtEventBoundary() && x.r.Context().Err() == nil {
+		code, message := reply.UpstreamError, "The worker broke off."
+		switch {
+		case errors.Is(err, errOverrun):
+			code, message = reply.RateLimitExceeded, "The answer has used up the limit."
+		case errors.Is(context.Cause(x.ctx), errTimeout):
+			code, message = reply.UpstreamTimeout, "The answer took too long."
+		}
+		a.last = a.meter.ErrorEvent(code.String(), message)
+	}
+	if n == 0 {
+		return a.Read(p)
+	}
+	return n, nil
+}
+
+func (a *answer) Close() error { return a.meter.Close() }
+
+// topUp is how many tokens a stream takes at a time when it has outgrown its
+// reservation.
+const topUp = 256
+
+// cover makes the reservation cover what has flowed.
+func (x *exchange) cover() {
+	if x.res == nil {
+		return
+	}
+	if x.covered < 0 {
+		x.covered = x.reservedOutput()
+	}
+	output := x.answer.meter.OutputSoFar()
+	if output <= x.covered {
+		return
+	}
+	x.covered = (output + topUp - 1) / topUp * topUp
+	over, err := x.res.Raise(lasting(x.r), amounts(x.asked.Ask.Input, x.covered))
+	if err != nil {
+		x.g.storeFailed(err)
+		return
+	}
+	if over > 0 && x.rules.StopOnOverrun && x.asked.Ask.Stream {
+		x.broken = errOverrun
+	}
+}
+
+// reservedOutput is how much output every charge covers.
+func (x *exchange) reservedOutput() int64 {
+	covered := penstock.MaxAmount
+	for i := range x.res.Charges {
+		c := &x.res.Charges[i]
+		switch c.Limit().Unit {
+		case penstock.Tokens:
+			covered = min(covered, c.Amount-x.asked.Ask.Input)
+		case penstock.OutputTokens:
+			covered = min(covered, c.Amount)
+		}
+	}
+	return max(covered, 0)
+}
+
+// amounts is what so many tokens are by unit.
+func amounts(input, output int64) (a penstock.Amounts) {
+	a[penstock.InputTokens], a[penstock.OutputTokens], a[penstock.Tokens] = input, output, input+output
+	return a
+}
+
+// end ends the request, wherever it got: what it took is settled or given back,
+// once, and what it held is free.
+func (x *exchange) end() {
+	x.settle()
+	x.slot.Release()
+	x.unbuffer()
+	if x.timer != nil {
+		x.timer.Stop()
+		x.cancel(nil)
+	}
+	x.g.Metrics.Ended(time.Since(x.began))
+}
+
+// settle corrects what was reserved to what was used. The first call counts.
+func (x *exchange) settle() {
+	usage, known := x.used()
+	if x.metered && known {
+		x.g.Metrics.Used(x.asked.Ask.Model, true, usage)
+		if usage.Source == traffic.Reported {
+			reserved := x.need.Amounts[penstock.Tokens]
+			x.g.Metrics.Estimated(reserved, usage.Input+usage.Output)
+		}
+	}
+	if x.res == nil || !x.res.Allowed {
+		return
+	}
+	ctx := lasting(x.r)
+	var err error
+	switch {
+	case !x.sent:
+		err = x.res.Cancel(ctx)
+	case !known:
+		err = x.res.Keep(ctx)
+	default:
+		err = x.res.Settle(ctx, amounts(usage.Input, usage.Output))
+	}
+	if err != nil {
+		x.g.storeFailed(err)
+	}
+}
+
+// used is what the request really used, as far as that can be known; where it
+// cannot, the reservation stands.
+func (x *exchange) used() (u traffic.Usage, known bool) {
+	left := x.r.Context().Err() != nil
+	switch {
+	case x.body == nil:
+		return u, true // nothing is counted of what is not metered
+	case !x.metered && left && x.status == statusClientClosed:
+		// It left before the answer began. What a stream has cost until then
+		// is its input; of anything else nobody can say.
+		u.Input = x.asked.Ask.Input
+		return u, x.asked.Ask.Stream
+	case !x.metered, x.broken != nil && !x.flowed && !left:
+		return u, true // the worker failed, or refused it: no tokens
+	}
+	u = x.answer.meter.Usage()
+	switch {
+	case u.Source == traffic.Reserved:
+		return u, false
+	case left && !x.asked.Ask.Stream && !x.answer.meter.Ended():
+		return u, false
+	}
+	if u.Source == traffic.Reported && x.answer.meter.Ended() {
+		x.g.Peeker.Learn(&x.asked, u)
+		x.rules.Policy.Learn(&x.caller, &x.asked.Ask, u)
+	}
+	return u, true
+}

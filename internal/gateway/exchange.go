@@ -1,0 +1,419 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"time"
+
+	"github.com/penstock-dev/penstock"
+	"github.com/penstock-dev/penstock/internal/clientaddr"
+	"github.com/penstock-dev/penstock/internal/identity"
+	"github.com/penstock-dev/penstock/internal/policy"
+	"github.com/penstock-dev/penstock/internal/provider"
+	"github.com/penstock-dev/penstock/internal/queue"
+	"github.com/penstock-dev/penstock/internal/reply"
+	"github.com/penstock-dev/penstock/internal/traffic"
+	"github.com/penstock-dev/penstock/internal/workers"
+)
+
+// exchange is one request on its way, and what must be undone when it is over.
+type exchange struct {
+	g     *Gateway
+	rules *generation
+	w     http.ResponseWriter
+	r     *http.Request
+	began time.Time
+
+	id       string
+	path     string // cleaned
+	endpoint traffic.Endpoint
+	caller   traffic.Caller
+	cred     identity.Credential
+
+	asked    provider.Request
+	body     []byte // what the worker gets, of a metered request
+	cut      bool   // the client's body was given up
+	upload   *upload
+	buffered int64 // bytes of it that count against MaxBuffered
+	need     policy.Need
+	room     [4]penstock.Charge
+	res      *penstock.Reservation // nil: nothing was charged
+	slot     queue.Slot
+	decided  bool // a verdict was counted
+
+	timer   *time.Timer
+	cancel  context.CancelCauseFunc
+	ctx     context.Context
+	sent    bool // a worker may have seen something of it
+	status  int  // of the answer; 0 while there is none
+	metered bool // the answer is read
+	flowed  bool // some of its body has come
+	broken  error
+	answer  answer
+	covered int64 // output tokens that the reservation covers; negative: not known yet
+}
+
+// serve walks the request through, once, from top to bottom.
+func (x *exchange) serve() {
+	raw := rawPath(x.r.RequestURI)
+	x.path = cleanPath(raw)
+	x.id = requestID(x.r.Header.Get("X-Request-Id"))
+	x.endpoint = x.route()
+	if x.r.ContentLength != 0 {
+		// An answer does not wait for a body that nobody reads. (HTTP/2 is
+		// always so; the error says that.)
+		_ = http.NewResponseController(x.w).EnableFullDuplex()
+	}
+
+	if x.path == "/health" {
+		x.health()
+		return
+	}
+	if x.g.stopping.Load() {
+		x.refuse(reply.Denial{Code: reply.ShuttingDown})
+		return
+	}
+	if x.isClosed() {
+		x.refuse(reply.Denial{Code: reply.NotFound})
+		return
+	}
+
+	x.caller, x.cred = x.rules.Identifier.Identify(x.r)
+	switch {
+	case x.rules.Policy.Bypass(&x.caller, x.path, raw == x.path):
+		x.forward()
+		return
+	case x.r.Method == http.MethodOptions:
+		x.forward()
+		return
+	}
+	if x.endpoint.Metered() {
+		if !x.precheck() || !x.peek() {
+			return
+		}
+	} else {
+		x.asked.Ask.Endpoint = x.endpoint
+	}
+	if !x.reserve() || !x.enter() {
+		return
+	}
+	if x.res != nil || x.slot != (queue.Slot{}) {
+		x.verdict(traffic.Verdict{Allowed: true})
+	}
+	x.forward()
+}
+
+// route is what method and path say. A path that becomes a metered one when its
+// %2F are slashes is that one: some workers decode before they route.
+func (x *exchange) route() traffic.Endpoint {
+	e := provider.Route(x.r.Method, x.path)
+	if !e.Metered() {
+		if s := slashed(x.path); s != x.path {
+			return provider.Route(x.r.Method, s)
+		}
+	}
+	return e
+}
+
+// isClosed reports whether the path is a route of the workers' that nobody has
+// opened.
+func (x *exchange) isClosed() bool {
+	if x.r.Method == http.MethodConnect {
+		return true
+	}
+	for _, p := range []string{x.path, slashed(x.path)} {
+		if closed.has(p) && !x.rules.open.has(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// health answers for penstock itself; the workers' own is not asked.
+func (x *exchange) health() {
+	switch {
+	case x.r.Method != http.MethodGet && x.r.Method != http.MethodHead:
+		x.refuse(reply.Denial{Code: reply.NotFound})
+	case x.g.stopping.Load():
+		x.refuse(reply.Denial{Code: reply.ShuttingDown})
+	default:
+		x.status = http.StatusOK
+		h := x.w.Header()
+		h.Set("X-Request-Id", x.id)
+		h.Set("Content-Type", "application/json")
+		_, _ = io.WriteString(x.w, `{"status":"ok"}`+"\n")
+	}
+}
+
+// precheck looks at what is known from the headers alone: a denial here never
+// reads the body.
+func (x *exchange) precheck() bool {
+	charges := x.rules.Policy.Precheck(x.room[:0], &x.caller)
+	if len(charges) == 0 {
+		return true
+	}
+	d, err := x.g.Limiter.Look(x.r.Context(), charges...)
+	if err != nil {
+		x.g.storeFailed(err)
+		x.refuse(reply.Denial{Code: reply.StoreUnavailable})
+		return false
+	}
+	if !d.Allowed {
+		x.deny(&d)
+	}
+	return d.Allowed
+}
+
+// peek reads the body and what it asks for.
+func (x *exchange) peek() bool {
+	body, problem := x.readBody()
+	if problem != nil {
+		x.cut = true
+		x.refuse(*problem)
+		return false
+	}
+	var err error
+	if x.asked, err = x.g.Peeker.Peek(x.endpoint, body); err != nil {
+		x.refuse(reply.Denial{Code: reply.InvalidRequest, Message: err.Error()})
+		return false
+	}
+	x.body = body
+	if x.asked.HideUsage() {
+		x.body = x.asked.AppendBody(nil, body)
+	}
+	return true
+}
+
+// reserve takes what the request may need, or denies it.
+func (x *exchange) reserve() bool {
+	ask := &x.asked.Ask
+	x.need = x.rules.Policy.Need(&x.caller, ask)
+	charges, large := x.rules.Policy.Charges(x.room[:0], &x.caller, ask, &x.need)
+	if large != nil {
+		x.verdict(traffic.Verdict{Code: reply.RequestTooLargeForLimit.String(), Rule: large.Rule.Name})
+		x.refuse(reply.Denial{Code: reply.RequestTooLargeForLimit, Message: large.Message})
+		return false
+	}
+	if len(charges) == 0 {
+		return true
+	}
+	res, err := x.g.Limiter.Reserve(x.r.Context(), charges...)
+	if err != nil {
+		x.g.storeFailed(err)
+		x.refuse(reply.Denial{Code: reply.StoreUnavailable})
+		return false
+	}
+	x.res = res
+	if !res.Allowed {
+		x.deny(&res.Decision)
+	}
+	return res.Allowed
+}
+
+// enter waits for a slot.
+func (x *exchange) enter() bool {
+	if x.endpoint.Kind == traffic.ModelList {
+		return true
+	}
+	slot, err := x.g.Queue.Enter(x.r.Context())
+	var full *queue.FullError
+	var late *queue.TimeoutError
+	switch {
+	case err == nil:
+		x.slot = slot
+		if slot.Position() > 0 {
+			x.g.Metrics.Waited(slot.Waited())
+		}
+		return true
+	case errors.As(err, &full):
+		x.turnAway("full", reply.QueueFull, full.RetryAfter)
+	case errors.As(err, &late):
+		x.g.Metrics.Waited(late.Waited)
+		x.turnAway("timeout", reply.QueueTimeout, late.RetryAfter)
+	case errors.Is(err, queue.ErrStopped):
+		x.g.Metrics.Rejected("stopped")
+		x.refuse(reply.Denial{Code: reply.ShuttingDown})
+	default: // the client has gone: nobody reads an answer
+		x.status = statusClientClosed
+	}
+	return false
+}
+
+// statusClientClosed is what nginx calls the answer that nobody waits for.
+const statusClientClosed = 499
+
+func (x *exchange) turnAway(reason string, code reply.Code, wait time.Duration) {
+	x.g.Metrics.Rejected(reason)
+	x.verdict(traffic.Verdict{Code: code.String(), Wait: wait})
+	x.refuse(reply.Denial{Code: code, RetryAfter: wait})
+}
+
+// deny answers a request that a limit denies.
+func (x *exchange) deny(d *penstock.Decision) {
+	b := d.Binding()
+	rule := x.rules.Policy.Rule(b)
+	denial := reply.Denial{Code: reply.RateLimitExceeded, RetryAfter: d.RetryAfter}
+	if rule.Global {
+		denial.Global = &reply.Global{Current: b.Used + b.Amount, Limit: rule.Limit.Most()}
+	}
+	x.verdict(traffic.Verdict{Code: denial.Code.String(), Rule: rule.Name, Wait: d.RetryAfter})
+	x.setLimits(x.w.Header(), d)
+	x.refuse(denial)
+}
+
+// verdict counts and logs what was decided, once.
+func (x *exchange) verdict(v traffic.Verdict) {
+	if x.decided {
+		return
+	}
+	x.decided = true
+	v.Caller, v.Path, v.Model, v.RequestID = &x.caller, x.path, x.asked.Ask.Model, x.id
+	x.g.Metrics.Decided(&v)
+	x.rules.Decisions.Decided(x.began, &v)
+}
+
+// setLimits sets the rate-limit headers of a decision.
+func (x *exchange) setLimits(h http.Header, d *penstock.Decision) {
+	if len(d.Charges) == 0 {
+		return
+	}
+	var room [8]reply.Limit
+	limits := room[:0]
+	binding := 0
+	for i := range d.Charges {
+		c := &d.Charges[i]
+		if c == d.Binding() {
+			binding = i
+		}
+		rule := x.rules.Policy.Rule(c)
+		limits = append(limits, reply.Limit{
+			Name:      rule.Shown,
+			Unit:      rule.Limit.Unit.String(),
+			Limit:     rule.Limit.Most(),
+			Remaining: c.Remaining(),
+			Window:    rule.Limit.Window,
+			Reset:     c.Reset,
+		})
+	}
+	x.rules.Headers.Set(h, x.endpoint.Dialect, time.Now(), limits, binding)
+}
+
+// refuse answers the request itself.
+func (x *exchange) refuse(d reply.Denial) {
+	h := x.w.Header()
+	h.Set("X-Request-Id", x.id)
+	if x.cut && x.r.ProtoMajor == 1 {
+		h.Set("Connection", "close") // what still comes of the body is not a request
+	}
+	x.status = d.Code.Status()
+	x.rules.Errors.Write(x.w, x.r, x.endpoint.Dialect, d)
+}
+
+// forward sends the request to a worker and copies the answer.
+func (x *exchange) forward() {
+	if x.endpoint.Kind == traffic.Other && x.r.Method == http.MethodPost || x.endpoint.Metered() && x.body == nil {
+		x.g.Metrics.Unmetered(x.path)
+	}
+	ctx, cancel := context.WithCancelCause(x.r.Context())
+	x.ctx, x.cancel = ctx, cancel
+	x.timer = time.AfterFunc(x.rules.RequestTimeout, func() { cancel(errTimeout) })
+	proxy := httputil.ReverseProxy{
+		Rewrite:        x.rewrite,
+		Transport:      x.g.Workers,
+		FlushInterval:  -1, // as it comes
+		ModifyResponse: x.modify,
+		ErrorHandler:   x.failed,
+		BufferPool:     &x.g.buffers,
+		ErrorLog:       x.g.errorLog,
+	}
+	r := x.r.WithContext(ctx)
+	if x.body == nil && r.ContentLength != 0 {
+		x.upload = &upload{body: r.Body, control: http.NewResponseController(x.w), most: x.rules.MaxBody}
+		r.Body = x.upload
+	}
+	x.sent = true // until the pool says that nothing was
+	proxy.ServeHTTP(x.w, r)
+}
+
+// rewrite makes the request that a worker gets: what the client sent, with the
+// key that counts and no other, and the client's address.
+func (x *exchange) rewrite(p *httputil.ProxyRequest) {
+	out := p.Out
+	x.cred.Strip(out.Header)
+	x.setForwarded(p)
+	out.Header.Set("X-Request-Id", x.id)
+	if x.body == nil {
+		return
+	}
+	out.Header.Del("Accept-Encoding") // the answer is read
+	out.Header.Del("Expect")          // the body is here
+	body := x.body
+	out.ContentLength = int64(len(body))
+	out.TransferEncoding = nil
+	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	out.Body, _ = out.GetBody()
+}
+
+// setForwarded tells the worker who asks: what a trusted proxy said of it, and
+// the peer. What anyone else says is dropped.
+func (x *exchange) setForwarded(p *httputil.ProxyRequest) {
+	h := p.In.Header
+	if clientaddr.Trusted(x.rules.TrustedProxies).Peer(p.In) {
+		p.Out.Header["X-Forwarded-For"] = h["X-Forwarded-For"]
+		p.SetXForwarded()
+		for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
+			if said := h[name]; len(said) > 0 {
+				p.Out.Header[name] = said
+			}
+		}
+		return
+	}
+	p.SetXForwarded()
+}
+
+// failed answers a request that no worker answered.
+func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
+	var none *workers.ConnectError
+	if errors.As(err, &none) || errors.Is(err, workers.ErrNoWorker) {
+		x.sent = false
+	}
+	x.broken = err
+	var problem *uploadError
+	switch {
+	case errors.As(err, &problem):
+		x.cut = true
+		x.refuse(problem.denial)
+	case x.r.Context().Err() != nil:
+		x.status = statusClientClosed
+	case errors.Is(context.Cause(x.ctx), errTimeout):
+		x.refuse(reply.Denial{Code: reply.UpstreamTimeout})
+	case errors.Is(err, workers.ErrNoWorker):
+		x.refuse(reply.Denial{Code: reply.NoWorker})
+	default:
+		x.g.Log.Warn("no worker answered", "request_id", x.id, "error", err)
+		x.refuse(reply.Denial{Code: reply.UpstreamError})
+	}
+}
+
+// requestID is the client's own where that may stand in a log, else a new one.
+func requestID(own string) string {
+	if len(own) >= 1 && len(own) <= 128 {
+		ok := true
+		for i := range len(own) {
+			c := own[i]
+			ok = ok && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-')
+		}
+		if ok {
+			return own
+		}
+	}
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,191 @@
+// Package gateway is the http.Handler that walks a request through everything:
+// who asks, what for, what it is charged, a slot, a worker, and back, metering
+// the answer as it streams past. It is the one room that joins its siblings.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/penstock-dev/penstock"
+	"github.com/penstock-dev/penstock/internal/identity"
+	"github.com/penstock-dev/penstock/internal/policy"
+	"github.com/penstock-dev/penstock/internal/provider"
+	"github.com/penstock-dev/penstock/internal/queue"
+	"github.com/penstock-dev/penstock/internal/reply"
+	"github.com/penstock-dev/penstock/internal/telemetry"
+	"github.com/penstock-dev/penstock/internal/workers"
+)
+
+// Rules are what requests are held to: everything that a reload replaces, as a
+// whole. They do not change. A request ends under those under which it began.
+type Rules struct {
+	Identifier *identity.Identifier
+	Policy     *policy.Policy
+	Headers    *reply.Headers
+	Errors     *reply.Errors
+	// TrustedProxies are those whose forwarding headers are passed on.
+	TrustedProxies []netip.Prefix
+	// AllowRoutes opens workers' routes that are closed else.
+	AllowRoutes []string
+	// Learned takes the keys that workers accept; nil when unknown keys are
+	// not learned.
+	Learned *identity.Learned
+	// MaxBody bounds one request's body in bytes, MaxBuffered all those that
+	// are held at a time.
+	MaxBody, MaxBuffered int64
+	// RequestTimeout is how long a worker may take from when it was asked to
+	// the end of its answer.
+	RequestTimeout time.Duration
+	// MediaPart is how many tokens an image or a file in a request is taken
+	// for.
+	MediaPart int64
+	// StopOnOverrun cuts a stream that outgrows its reservation past a limit.
+	StopOnOverrun bool
+	// Decisions logs the decisions that are to be logged.
+	Decisions *telemetry.Log
+}
+
+// generation is Rules made ready.
+type generation struct {
+	Rules
+	open    *routeSet
+	learner *learner
+}
+
+// Options are what a Gateway works with, for its whole life.
+type Options struct {
+	Limiter *penstock.Limiter
+	Queue   *queue.Queue
+	Workers *workers.Pool
+	Peeker  *provider.Peeker
+	Metrics *telemetry.Metrics
+	Log     *slog.Logger
+}
+
+// Gateway is an http.Handler. SetRules must be called before the first request,
+// and may be called at any time after.
+type Gateway struct {
+	Options
+	rules    atomic.Pointer[generation]
+	buffered atomic.Int64
+	stopping atomic.Bool
+	active   atomic.Int64  // requests
+	empty    chan struct{} // one is there when active has come to 0 while stopping
+	errorLog *log.Logger
+	buffers  bufferPool
+}
+
+// New returns a gateway without rules.
+func New(o Options) *Gateway {
+	return &Gateway{
+		Options:  o,
+		empty:    make(chan struct{}, 1),
+		errorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// SetRules makes the rules those of all requests that come from now on.
+func (g *Gateway) SetRules(r Rules) {
+	next := &generation{Rules: r, open: routes(r.AllowRoutes...)}
+	if r.Learned != nil {
+		next.learner = newLearner(g.Workers, r.Learned, g.Log)
+	}
+	g.rules.Store(next)
+}
+
+// Stop turns away the requests that come from now on, and those that wait for a
+// slot. Those that have one go on.
+func (g *Gateway) Stop() {
+	g.stopping.Store(true)
+	g.Queue.Stop()
+}
+
+// Wait returns when no request is in flight any more, upgraded connections
+// among them, or with ctx's error. Stop must have been called.
+func (g *Gateway) Wait(ctx context.Context) error {
+	for g.active.Load() > 0 {
+		select {
+		case <-g.empty:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// leave notes that a request is over.
+func (g *Gateway) leave() {
+	if g.active.Add(-1) == 0 && g.stopping.Load() {
+		select {
+		case g.empty <- struct{}{}:
+		default: // one is there
+		}
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{g: g, rules: g.rules.Load(), w: w, r: r, began: time.Now(), covered: -1}
+	g.active.Add(1)
+	defer g.leave()
+	g.Metrics.Began()
+	defer x.drain()
+	defer x.end()
+	defer func() {
+		switch fault := recover(); {
+		case fault == nil:
+		case fault == http.ErrAbortHandler:
+			x.cut = true
+			panic(fault) // the connection is to be cut, and nothing else
+		default:
+			g.Log.Error("a request failed by a fault of penstock", "request_id", x.id, "fault", fault, "stack", string(debug.Stack()))
+			if x.status != 0 {
+				x.cut = true
+				panic(http.ErrAbortHandler)
+			}
+			x.refuse(reply.Denial{Code: reply.InternalError})
+		}
+	}()
+	x.serve()
+}
+
+// bufferPool lends the buffers that answers are copied with.
+type bufferPool struct{ pool sync.Pool }
+
+const copyBytes = 16 << 10
+
+func (p *bufferPool) Get() []byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return *b
+	}
+	return make([]byte, copyBytes)
+}
+
+func (p *bufferPool) Put(b []byte) { p.pool.Put(&b) }
+
+var _ httputil.BufferPool = (*bufferPool)(nil)
+
+// Causes of a context's end that are not the client's.
+var errTimeout = errors.New("the request took longer than request_timeout")
+
+// storeFailed notes that the store could not be asked.
+func (g *Gateway) storeFailed(err error) {
+	g.Metrics.StoreFailed()
+	g.Log.Error("the store failed", "error", err)
+}
+
+// lasting is a context for what must be done even when the client has gone.
+func lasting(r *http.Request) context.Context { return context.WithoutCancel(r.Context()) }
+
+var _ io.ReadCloser = (*answer)(nil)

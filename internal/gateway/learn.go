@@ -1,0 +1,108 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/penstock-dev/penstock/internal/identity"
+)
+
+// learner learns keys that workers accept. That a worker answers 2xx to a key
+// says something only where it answers 401 without one, so it is asked that,
+// with an empty request that no worker works on.
+type learner struct {
+	workers http.RoundTripper
+	learned *identity.Learned
+	log     *slog.Logger
+
+	mu     sync.Mutex
+	probes map[string]*probe // by method and path
+}
+
+type probe struct {
+	asked   time.Time
+	running bool
+	guarded bool // it answers 401 without a key
+}
+
+const (
+	probeFor   = 10 * time.Minute // how long an answer holds
+	probeTime  = 10 * time.Second
+	mostProbes = 64
+)
+
+func newLearner(w http.RoundTripper, l *identity.Learned, log *slog.Logger) *learner {
+	return &learner{workers: w, learned: l, log: log, probes: map[string]*probe{}}
+}
+
+// learn takes in how a worker answered the key of the request.
+func (x *exchange) learn(status int) {
+	l := x.rules.learner
+	if l == nil || x.cred.Header == "" || x.caller.Listed {
+		return
+	}
+	switch {
+	case status == http.StatusUnauthorized:
+		l.learned.Forget(x.cred.Digest)
+	case status/100 == 2 && x.body != nil:
+		l.accepted(x.r.Method, x.path, x.cred.Digest, time.Now())
+	}
+}
+
+// accepted takes in that a worker answered 2xx to the key.
+func (l *learner) accepted(method, path string, digest [32]byte, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	name := method + " " + path
+	p := l.probes[name]
+	switch {
+	case p != nil && p.running:
+		return // its next request
+	case p != nil && now.Sub(p.asked) < probeFor:
+		if p.guarded {
+			l.learned.Learn(digest, now)
+		}
+		return
+	case p == nil && len(l.probes) >= mostProbes:
+		clear(l.probes)
+	}
+	p = &probe{asked: now, running: true}
+	l.probes[name] = p
+	go l.probe(p, method, path, digest)
+}
+
+// probe asks a worker without a key.
+func (l *learner) probe(p *probe, method, path string, digest [32]byte) {
+	guarded := l.guarded(method, path)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p.running, p.guarded = false, guarded
+	if guarded {
+		l.learned.Learn(digest, time.Now())
+	} else {
+		l.log.Warn("unknown keys are not learned here: the worker does not answer 401 without one", "path", path)
+	}
+}
+
+func (l *learner) guarded(method, path string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, path, strings.NewReader("{}"))
+	if err != nil {
+		return false
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("User-Agent", "penstock")
+	resp, err := l.workers.RoundTrip(r)
+	if err != nil {
+		return false
+	}
+	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusUnauthorized
+}

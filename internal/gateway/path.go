@@ -1,0 +1,180 @@
+package gateway
+
+import "strings"
+
+// rawPath is the path of a request target as the client sent it: in origin
+// form, in absolute form, or "*".
+func rawPath(target string) string {
+	if !strings.HasPrefix(target, "/") {
+		if _, rest, ok := strings.Cut(target, "://"); ok {
+			if i := strings.IndexAny(rest, "/?"); i < 0 || rest[i] == '?' {
+				target = "/"
+			} else {
+				target = rest[i:]
+			}
+		}
+	}
+	path, _, _ := strings.Cut(target, "?")
+	return path
+}
+
+// cleanPath is the path that rules are held against: decoded once with %2F
+// kept, empty segments and dots resolved, what follows a ; in a segment cut,
+// no slash at the end, the case as it was, and ComfyUI's /api/x as /x. The
+// worker is sent the raw one. A path that is clean already costs nothing.
+func cleanPath(raw string) string {
+	if isClean(raw) {
+		return withoutTwin(raw)
+	}
+	var segments []string
+	for _, s := range strings.Split(raw, "/") {
+		s, _, _ = strings.Cut(s, ";")
+		s = decode(s)
+		s, _, _ = strings.Cut(s, ";") // a worker may decode first and cut then
+		switch s {
+		case "", ".":
+		case "..":
+			if len(segments) > 0 {
+				segments = segments[:len(segments)-1]
+			}
+		default:
+			segments = append(segments, s)
+		}
+	}
+	return withoutTwin("/" + strings.Join(segments, "/"))
+}
+
+// isClean reports whether nothing in the path needs cleaning.
+func isClean(p string) bool {
+	if p == "/" {
+		return true
+	}
+	if p == "" || p[0] != '/' || p[len(p)-1] == '/' {
+		return false
+	}
+	for i := range len(p) {
+		switch p[i] {
+		case '%', ';':
+			return false
+		case '/':
+			if i+1 < len(p) && (p[i+1] == '/' || p[i+1] == '.') {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// decode decodes percent-encoded bytes once, except %2F, which it writes in
+// upper case. What is no encoding stays.
+func decode(s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if hi, lo := unhex(s[i+1]), unhex(s[i+2]); hi >= 0 && lo >= 0 {
+				if c := byte(hi<<4 | lo); c == '/' {
+					b.WriteString("%2F")
+				} else {
+					b.WriteByte(c)
+				}
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func unhex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
+
+// comfyRoutes are those that ComfyUI also has below /api.
+var comfyRoutes = []string{
+	"prompt", "queue", "interrupt", "free", "history", "ws", "upload", "view", "view_metadata",
+	"object_info", "system_stats", "userdata", "users", "settings", "internal",
+}
+
+// withoutTwin is the path of the handler that answers it in ComfyUI: /api/x is
+// /x there.
+func withoutTwin(path string) string {
+	rest, ok := strings.CutPrefix(path, "/api/")
+	if !ok {
+		return path
+	}
+	first, _, _ := strings.Cut(rest, "/")
+	for _, r := range comfyRoutes {
+		if first == r {
+			return path[len("/api"):]
+		}
+	}
+	return path
+}
+
+// slashed is a cleaned path with its %2F as slashes, as workers read it that
+// decode the whole path before they route.
+func slashed(path string) string { return strings.ReplaceAll(path, "%2F", "/") }
+
+// closed are the routes of workers that are for their operators: metrics, and
+// what changes the worker for everybody. A /* at the end is all below.
+var closed = routes(
+	"/metrics", "/metrics/*", "/internal/*",
+	// vLLM
+	"/load", "/sleep", "/wake_up", "/is_sleeping", "/pause", "/resume", "/is_paused", "/server_info", "/collective_rpc",
+	"/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache", "/start_profile", "/stop_profile",
+	"/scale_elastic_ep", "/is_scaling_elastic_ep", "/v1/load_lora_adapter", "/v1/unload_lora_adapter",
+	"/invocations", // any endpoint by another name
+	// SGLang
+	"/flush_cache", "/get_server_info", "/get_internal_state", "/set_internal_state", "/get_load", "/abort_request",
+	"/open_session", "/close_session", "/configure_logging", "/slow_down", "/freeze_gc",
+	"/release_memory_occupation", "/resume_memory_occupation", "/get_weights_by_name",
+	"/update_weights_from_disk", "/update_weights_from_tensor", "/update_weights_from_distributed",
+	"/init_weights_update_group", "/destroy_weights_update_group", "/load_lora_adapter", "/unload_lora_adapter",
+	"/start_expert_distribution_record", "/stop_expert_distribution_record", "/dump_expert_distribution_record",
+	// llama.cpp
+	"/slots", "/slots/*", "/lora-adapters",
+	// Ollama
+	"/api/create", "/api/delete", "/api/pull", "/api/push", "/api/copy", "/api/blobs/*",
+)
+
+// routeSet is a set of cleaned paths and of those below them.
+type routeSet struct {
+	exact map[string]bool
+	below []string // with the slash
+}
+
+func routes(paths ...string) *routeSet {
+	s := &routeSet{exact: map[string]bool{}}
+	for _, p := range paths {
+		if dir, ok := strings.CutSuffix(p, "*"); ok {
+			s.below = append(s.below, dir)
+		} else {
+			s.exact[p] = true
+		}
+	}
+	return s
+}
+
+func (s *routeSet) has(path string) bool {
+	if s.exact[path] {
+		return true
+	}
+	for _, dir := range s.below {
+		if strings.HasPrefix(path, dir) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,87 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/penstock-dev/penstock"
+	"github.com/penstock-dev/penstock/internal/admin"
+	"github.com/penstock-dev/penstock/internal/telemetry"
+	"github.com/penstock-dev/penstock/internal/traffic"
+)
+
+// What is seen from outside: the admin port, and the gauges that are read when
+// they are asked for.
+
+func (s *Server) adminHandler() http.Handler {
+	s.mu.Lock()
+	token := s.config.Admin.Token.Reveal()
+	s.mu.Unlock()
+	return admin.New(admin.Options{
+		Token:   token,
+		Ready:   s.ready,
+		Metrics: s.metrics.Handler(),
+		Reload:  s.Reload,
+	})
+}
+
+// ready is nil when requests can be served.
+func (s *Server) ready() error {
+	s.mu.Lock()
+	stopping := s.stopping
+	s.mu.Unlock()
+	if stopping {
+		return errors.New("stopping")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if !s.pool.Reachable(ctx) {
+		return errors.New("no worker can be reached")
+	}
+	return nil
+}
+
+// debt is what was charged beyond limits so far, by unit.
+func (s *Server) debt() map[string]int64 {
+	debt := map[string]int64{}
+	for u, n := range s.store.Stats().Debt {
+		if u := penstock.Unit(u); n > 0 || u == penstock.Tokens {
+			debt[u.String()] = n
+		}
+	}
+	return debt
+}
+
+// mostShown is how many listed callers' usage is shown.
+const mostShown = 100
+
+// usage is the share that is used of what the listed callers' plans and all
+// together are held to.
+func (s *Server) usage() (usage []telemetry.Usage) {
+	s.mu.Lock()
+	p, callers := s.policy, s.callers
+	s.mu.Unlock()
+	show := func(c *traffic.Caller, key string) {
+		d, err := s.limiter.Look(context.Background(), p.Standing(nil, c)...)
+		if err != nil {
+			return // counted where requests meet it
+		}
+		for i := range d.Charges {
+			c := &d.Charges[i]
+			usage = append(usage, telemetry.Usage{
+				Rule:  p.Rule(c).Name,
+				Key:   key,
+				Ratio: float64(c.Used) / float64(c.Limit().Most()),
+			})
+		}
+	}
+	for i := range callers[:min(len(callers), mostShown)] {
+		if c := &callers[i]; !c.Bypass {
+			show(c, c.Name)
+		}
+	}
+	show(nil, "all")
+	return usage
+}

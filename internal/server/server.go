@@ -1,0 +1,391 @@
+// Package server makes a configuration into everything running, keeps it
+// running through reloads, and stops it gracefully.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/penstock-dev/penstock"
+	"github.com/penstock-dev/penstock/internal/config"
+	"github.com/penstock-dev/penstock/internal/gateway"
+	"github.com/penstock-dev/penstock/internal/identity"
+	"github.com/penstock-dev/penstock/internal/policy"
+	"github.com/penstock-dev/penstock/internal/provider"
+	"github.com/penstock-dev/penstock/internal/queue"
+	"github.com/penstock-dev/penstock/internal/reply"
+	"github.com/penstock-dev/penstock/internal/telemetry"
+	"github.com/penstock-dev/penstock/internal/traffic"
+	"github.com/penstock-dev/penstock/internal/workers"
+)
+
+// Server is a running gateway with its admin port.
+type Server struct {
+	load func() (*config.Config, []config.Warning, error)
+	log  *slog.Logger
+
+	gateway *gateway.Gateway
+	store   *penstock.MemoryStore
+	limiter *penstock.Limiter
+	queue   *queue.Queue
+	pool    *workers.Pool
+	metrics *telemetry.Metrics
+	learned *identity.Learned
+	answers *policy.Learned
+	nameKey [32]byte
+	level   *slog.LevelVar
+
+	front, back net.Listener // the gateway's and the admin port
+	frontServer *http.Server
+	backServer  *http.Server
+
+	reloading sync.Mutex // one at a time
+
+	mu       sync.Mutex // guards what follows
+	config   *config.Config
+	policy   *policy.Policy
+	callers  []traffic.Caller // listed ones
+	stopping bool
+}
+
+// queueSize is how many wait for a slot where the configuration does not say.
+const queueSize = 100
+
+// New loads the configuration and listens; Run serves. load is called again at
+// each reload. Lines of the log go to logTo. What is wrong with the
+// configuration comes as config.Errors.
+func New(load func() (*config.Config, []config.Warning, error), logTo io.Writer) (*Server, error) {
+	c, warnings, err := load()
+	if err != nil {
+		return nil, err
+	}
+	if len(c.Workers) == 0 {
+		return nil, config.Errors{{File: "--worker-urls", Message: "no worker to send requests to: say --worker-urls http://HOST:PORT, or add workers to the configuration"}}
+	}
+	s := &Server{load: load, learned: new(identity.Learned), answers: policy.NewLearned(), level: new(slog.LevelVar)}
+	_, _ = rand.Read(s.nameKey[:]) // never fails
+	s.log = newLogger(c, logTo, s.level)
+	for _, w := range warnings {
+		s.log.Warn(w.String())
+	}
+	if s.queue, err = queue.New(slots(c)); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	s.store = penstock.NewMemoryStore(penstock.MemoryOptions{})
+	s.limiter = penstock.New(s.store)
+	s.pool = workers.New(nil, workers.Options{})
+	s.metrics = telemetry.NewMetrics(c.Metrics.Prefix, telemetry.Gauges{
+		QueueDepth:    func() int { return s.queue.Stats().Waiting },
+		QueueCapacity: func() int { return s.queue.Stats().Size },
+		Counters:      func() int64 { return s.store.Stats().Keys },
+		Debt:          s.debt,
+		Usage:         s.usage,
+	})
+	s.gateway = gateway.New(gateway.Options{
+		Limiter: s.limiter,
+		Queue:   s.queue,
+		Workers: s.pool,
+		Peeker:  provider.NewPeeker(),
+		Metrics: s.metrics,
+		Log:     s.log,
+	})
+	if err := s.apply(c); err != nil {
+		return nil, err
+	}
+	if s.front, err = net.Listen("tcp", c.Listen); err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if s.back, err = net.Listen("tcp", c.AdminListen); err != nil {
+		_ = s.front.Close()
+		return nil, fmt.Errorf("admin_listen: %w", err)
+	}
+	return s, nil
+}
+
+// Addr is the address that the gateway listens on, AdminAddr that of the admin
+// port.
+func (s *Server) Addr() net.Addr      { return s.front.Addr() }
+func (s *Server) AdminAddr() net.Addr { return s.back.Addr() }
+
+func newLogger(c *config.Config, to io.Writer, level *slog.LevelVar) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if c.Log.Format == "text" {
+		return slog.New(slog.NewTextHandler(to, o))
+	}
+	return slog.New(slog.NewJSONHandler(to, o))
+}
+
+// slots are those of rate_limiting.concurrent; none without it.
+func slots(c *config.Config) queue.Options {
+	o := queue.Options{Size: queueSize, Timeout: config.Default().RateLimiting.Concurrent.QueueTimeout}
+	if k := c.RateLimiting.Concurrent; c.RateLimiting.Enabled && k.Enabled {
+		o.Slots, o.Timeout = k.MaxConcurrent, k.QueueTimeout
+	}
+	return o
+}
+
+// apply makes the configuration that of everything running. On an error
+// nothing has changed.
+func (s *Server) apply(c *config.Config) error {
+	p, err := policy.New(c, s.answers)
+	if err != nil {
+		return err
+	}
+	keys := listed(c)
+	id, err := identity.New(identity.Options{
+		Keys:        keys,
+		UnknownKeys: unknownKeys[c.Auth.UnknownKeys],
+		Trusted:     c.TrustedProxies,
+		NameKey:     s.nameKey,
+		Learned:     s.learned,
+	})
+	if err != nil {
+		return err
+	}
+	r := &c.RateLimiting
+	headers, err := reply.NewHeaders(reply.HeaderOptions{
+		Off:       !r.Headers.Enabled,
+		Limit:     r.Headers.Limit,
+		Remaining: r.Headers.Remaining,
+		Reset:     r.Headers.Reset,
+		Sets:      sets(r.Headers.Sets),
+	})
+	if err != nil {
+		return err
+	}
+	rules := gateway.Rules{
+		Identifier:     id,
+		Policy:         p,
+		Headers:        headers,
+		TrustedProxies: c.TrustedProxies,
+		AllowRoutes:    c.Routes.Allow,
+		MaxBody:        c.MaxBodyBytes,
+		MaxBuffered:    c.MaxBufferedBytes,
+		RequestTimeout: c.RequestTimeout,
+		MediaPart:      c.Estimate.MediaPart,
+		StopOnOverrun:  c.Estimate.OnOverrun == "stop",
+		Decisions:      telemetry.NewLog(s.log, decisions[c.Log.Decisions]),
+		Errors: &reply.Errors{
+			Status:             r.ErrorResponse.StatusCode,
+			Message:            r.ErrorResponse.Message,
+			NoRetryAfter:       !r.ErrorResponse.IncludeRetryAfter,
+			NoRetryAfterHeader: !r.Headers.RetryAfter,
+			NoBody:             r.ErrorResponse.Body == "none",
+			GlobalDialect:      r.ErrorResponse.Global == "dialect",
+		},
+	}
+	if c.Auth.UnknownKeys == "learn" {
+		rules.Learned = s.learned
+	}
+	if err := s.queue.Configure(slots(c)); err != nil {
+		return err
+	}
+	s.level.Set(c.Log.Level)
+	s.store.Configure(penstock.MemoryOptions{
+		MaxKeys:  int(r.MaxKeys),
+		MaxBytes: r.MaxMemory,
+		Reserve:  min(p.Kept(len(keys)), int(r.MaxKeys)/2),
+	})
+	var pool []workers.Worker
+	for _, w := range c.Workers {
+		pool = append(pool, workers.Worker{URL: w.URL})
+	}
+	s.pool.Update(pool)
+	callers := id.Listed()
+	var names []string
+	for _, c := range callers {
+		names = append(names, c.Name)
+	}
+	s.metrics.Known(p.ModelNames(), names, append(slices.Clone(c.Routes.Allow), r.Bypass.Paths...))
+	s.gateway.SetRules(rules)
+	s.mu.Lock()
+	s.config, s.policy, s.callers = c, p, callers
+	s.mu.Unlock()
+	return nil
+}
+
+var unknownKeys = map[string]identity.UnknownKeys{
+	"by_address": identity.ByAddress,
+	"trust":      identity.Trust,
+	"learn":      identity.Learn,
+}
+
+var decisions = map[string]telemetry.Decisions{
+	"denied":  telemetry.Denied,
+	"all":     telemetry.All,
+	"sampled": telemetry.Sampled,
+}
+
+func sets(names []string) []reply.Set {
+	if names == nil {
+		return nil
+	}
+	sets := []reply.Set{}
+	for _, n := range names {
+		sets = append(sets, map[string]reply.Set{"ietf": reply.IETF, "openai": reply.OpenAI, "anthropic": reply.Anthropic}[n])
+	}
+	return sets
+}
+
+// listed are the keys that the configuration names, wherever it does.
+func listed(c *config.Config) (keys []identity.Key) {
+	for _, k := range c.Auth.Keys {
+		keys = append(keys, identity.Key{ID: k.ID, Digest: k.Digest})
+	}
+	if c.RateLimiting.PerKey.Enabled {
+		for _, k := range c.RateLimiting.PerKey.Keys {
+			keys = append(keys, identity.Key{ID: k.Key.ID, Digest: k.Key.Digest})
+		}
+	}
+	for _, k := range c.RateLimiting.Bypass.Keys {
+		keys = append(keys, identity.Key{ID: k.ID, Digest: k.Digest, Bypass: true})
+	}
+	return keys
+}
+
+// Reload reads the configuration again and makes it that of all requests that
+// come from now on. Counters stay, and no request is dropped. On an error,
+// config.Errors or that of a file, nothing changes.
+func (s *Server) Reload() error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	c, warnings, err := s.load()
+	if err == nil && len(c.Workers) == 0 {
+		err = errors.New("no workers: nothing was changed")
+	}
+	if err == nil {
+		err = s.apply(c)
+	}
+	if err != nil {
+		s.log.Error("the configuration was not reloaded", "error", err)
+		return err
+	}
+	for _, w := range warnings {
+		s.log.Warn(w.String())
+	}
+	s.log.Info("the configuration was reloaded")
+	return nil
+}
+
+// Run serves until ctx ends or SIGTERM or SIGINT comes, then stops: readiness
+// goes 503, who waits for a slot is turned away, and what is in flight may end
+// within shutdown_grace. A second signal stops at once. SIGHUP reloads. The
+// error is that of a listener.
+func (s *Server) Run(ctx context.Context) error {
+	stop := make(chan os.Signal, 2)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(stop)
+	hangUp := make(chan os.Signal, 1)
+	signal.Notify(hangUp, syscall.SIGHUP)
+	defer signal.Stop(hangUp)
+
+	base, cut := context.WithCancel(context.Background())
+	defer cut()
+	errorLog := slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	s.frontServer = &http.Server{
+		Handler:           s.gateway,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		Protocols:         &protocols,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          errorLog,
+	}
+	s.backServer = &http.Server{
+		Handler:           s.adminHandler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          errorLog,
+	}
+	failed := make(chan error, 2)
+	go func() { failed <- s.frontServer.Serve(s.front) }()
+	go func() { failed <- s.backServer.Serve(s.back) }()
+	go s.sweep(base)
+	s.log.Info("serving", "listen", s.Addr().String(), "admin_listen", s.AdminAddr().String(), "workers", len(s.pool.Stats()), "version", telemetry.Version())
+
+	for {
+		select {
+		case err := <-failed:
+			_ = s.frontServer.Close()
+			_ = s.backServer.Close()
+			return fmt.Errorf("server: %w", err)
+		case <-hangUp:
+			_ = s.Reload() // it is logged
+		case <-stop:
+			s.shutDown(stop, cut)
+			return nil
+		case <-ctx.Done():
+			s.shutDown(stop, cut)
+			return nil
+		}
+	}
+}
+
+// shutDown ends what is in flight within the grace.
+func (s *Server) shutDown(again <-chan os.Signal, cut func()) {
+	s.mu.Lock()
+	s.stopping = true
+	grace := s.config.ShutdownGrace
+	s.mu.Unlock()
+	s.log.Info("stopping", "grace", grace.String())
+	s.gateway.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	go func() {
+		select {
+		case <-again:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := s.frontServer.Shutdown(ctx)
+	if err == nil {
+		err = s.gateway.Wait(ctx) // connections that were upgraded
+	}
+	cut()
+	if err != nil {
+		s.log.Warn("requests were cut off at the end of the grace", "error", err)
+		_ = s.frontServer.Close()
+		// What was cut is settled: its handlers see the end of their contexts.
+		last, done := context.WithTimeout(context.Background(), 5*time.Second)
+		defer done()
+		_ = s.gateway.Wait(last)
+	}
+	s.pool.Update(nil)
+	_ = s.backServer.Close()
+	s.log.Info("stopped")
+}
+
+// sweep drops idle counters every cleanup_interval.
+func (s *Server) sweep(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		every := s.config.RateLimiting.CleanupInterval
+		s.mu.Unlock()
+		timer := time.NewTimer(every)
+		select {
+		case <-timer.C:
+			s.store.Sweep(time.Time{})
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}

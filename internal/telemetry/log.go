@@ -1,0 +1,130 @@
+package telemetry
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/penstock-dev/penstock/internal/traffic"
+)
+
+// Decisions says which decisions are logged.
+type Decisions uint8
+
+const (
+	// Denied logs every denial.
+	Denied Decisions = iota
+	// All logs what was allowed, too.
+	All
+	// Sampled logs one decision in a hundred.
+	Sampled
+)
+
+// A Log writes one line for each decision that is to be logged; above a hundred
+// a second for a rule only each hundredth, with how many were left out. It may
+// be used by any number of goroutines.
+type Log struct {
+	logger *slog.Logger
+	which  Decisions
+
+	mu    sync.Mutex
+	rules map[string]*second // by rule
+	seen  uint64             // decisions, for Sampled
+}
+
+// second is what was logged of one rule in the present second.
+type second struct {
+	at      time.Time
+	lines   int
+	dropped int
+}
+
+const (
+	linesASecond = 100
+	sampleOne    = 100
+	mostRules    = 1000 // whose seconds are kept
+	mostBytes    = 128  // of a string from a client
+)
+
+// NewLog returns a log that writes to logger.
+func NewLog(logger *slog.Logger, which Decisions) *Log {
+	return &Log{logger: logger, which: which, rules: map[string]*second{}}
+}
+
+// Decided writes the line of one decision made at now.
+func (l *Log) Decided(now time.Time, v *traffic.Verdict) {
+	if v.Allowed && l.which == Denied {
+		return
+	}
+	dropped, write := l.sample(now, v)
+	if !write {
+		return
+	}
+	message, level := "request denied", slog.LevelWarn
+	if v.Allowed {
+		message, level = "request allowed", slog.LevelInfo
+	}
+	attrs := make([]slog.Attr, 0, 10)
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, cut(value)))
+		}
+	}
+	add("code", v.Code)
+	add("rule", v.Rule)
+	if v.Caller != nil {
+		add("caller", v.Caller.Name)
+		add("tenant", v.Caller.Tenant)
+	}
+	add("path", v.Path)
+	add("model", v.Model)
+	if !v.Allowed {
+		attrs = append(attrs, slog.Float64("wait_seconds", v.Wait.Seconds()))
+	}
+	add("request_id", v.RequestID)
+	if dropped > 0 {
+		attrs = append(attrs, slog.Int("dropped", dropped))
+	}
+	l.logger.LogAttrs(context.Background(), level, message, attrs...)
+}
+
+// sample reports whether to write a line, and how many were left out since the
+// one before.
+func (l *Log) sample(now time.Time, v *traffic.Verdict) (dropped int, write bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.which == Sampled {
+		l.seen++
+		return 0, l.seen%sampleOne == 1
+	}
+	if v.Allowed {
+		return 0, true
+	}
+	s := l.rules[v.Rule]
+	if s == nil {
+		if len(l.rules) >= mostRules { // names of rules that reloads have replaced
+			clear(l.rules)
+		}
+		s = &second{at: now}
+		l.rules[v.Rule] = s
+	}
+	if now.Sub(s.at) >= time.Second || now.Before(s.at) {
+		s.at, s.lines = now, 0
+	}
+	s.lines++
+	if s.lines > linesASecond && s.lines%sampleOne != 0 {
+		s.dropped++
+		return 0, false
+	}
+	dropped, s.dropped = s.dropped, 0
+	return dropped, true
+}
+
+// cut shortens what a client may have chosen.
+func cut(s string) string {
+	if len(s) <= mostBytes {
+		return s
+	}
+	return s[:mostBytes] + "…"
+}

@@ -1,0 +1,298 @@
+// Package telemetry is what the operator sees: metrics for Prometheus, and one
+// log line for each denial. Nothing in it holds a key in clear, and the values
+// of labels are bounded.
+package telemetry
+
+import (
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/penstock-dev/penstock/internal/traffic"
+)
+
+// Gauges are figures that are read when they are asked for. Each may be nil.
+type Gauges struct {
+	// QueueDepth and QueueCapacity are requests that wait and that may.
+	QueueDepth, QueueCapacity func() int
+	// Counters is how many keys have counters.
+	Counters func() int64
+	// Debt is how much was charged beyond limits so far, by unit.
+	Debt func() map[string]int64
+	// Usage is the share of each limit of each listed caller that is used.
+	Usage func() []Usage
+}
+
+// Usage is the share of one rule's limit that is used under one key.
+type Usage struct {
+	Rule, Key string
+	Ratio     float64
+}
+
+// Metrics counts what happens. Its methods may be called by any number of
+// goroutines at the same time.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	limited   *prometheus.CounterVec
+	hits      *prometheus.CounterVec
+	durations prometheus.Histogram
+	inFlight  prometheus.Gauge
+	waits     prometheus.Histogram
+	rejected  *prometheus.CounterVec
+	tokens    *prometheus.CounterVec
+	errors    prometheus.Counter
+	unmetered *prometheus.CounterVec
+	estimate  prometheus.Histogram
+
+	allowed, denied prometheus.Counter
+
+	models, keys, paths labels
+}
+
+// mostLabels is how many values a label has at most, besides other.
+const mostLabels = 100
+
+// labels is a set of values that a label may have.
+type labels struct {
+	mu    sync.RWMutex
+	known map[string]bool
+}
+
+// add makes the value one that is shown, while there is room.
+func (l *labels) add(value string) {
+	if l.has(value) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.known == nil {
+		l.known = map[string]bool{}
+	}
+	if len(l.known) < mostLabels {
+		l.known[value] = true
+	}
+}
+
+func (l *labels) has(value string) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.known[value]
+}
+
+// show returns the value if it is one that is shown, else other.
+func (l *labels) show(value string) string {
+	if l.has(value) {
+		return value
+	}
+	return "other"
+}
+
+// NewMetrics returns metrics whose names begin with prefix, penstock_ where
+// nobody says otherwise.
+func NewMetrics(prefix string, g Gauges) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	counter := func(name, help string) prometheus.Counter {
+		return m.register(prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + name, Help: help})).(prometheus.Counter)
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return m.register(prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, labels)).(*prometheus.CounterVec)
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return m.register(prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: prefix + name, Help: help, Buckets: buckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
+		})).(prometheus.Histogram)
+	}
+	m.limited = counters("http_rate_limit_total", "Limited requests by result, each once.", "result")
+	m.allowed, m.denied = m.limited.WithLabelValues("allowed"), m.limited.WithLabelValues("rejected")
+	m.hits = counters("rate_limit_hits_total", "Denials by the rule that binds and the listed key.", "rule", "key")
+	m.durations = histogram("http_request_duration_seconds", "Time from a request's headers to the end of its answer's body.",
+		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800})
+	m.inFlight = m.register(prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "inflight_requests", Help: "Requests that are being answered."})).(prometheus.Gauge)
+	m.waits = histogram("queue_wait_seconds", "Time that requests waited for a slot, those that got none included.",
+		[]float64{.001, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60})
+	m.rejected = counters("queue_rejected_total", "Requests that got no slot, by reason: full, timeout or stopped.", "reason")
+	m.tokens = counters("tokens_total", "Tokens by kind (input, output, cached_input) and model.", "kind", "model")
+	m.errors = counter("store_errors_total", "Calls of the store that failed.")
+	m.unmetered = counters("unmetered_total", "POSTs whose body was passed on unread, by path.", "path")
+	m.estimate = histogram("token_estimate_error_ratio", "What was reserved of tokens over what was used, less one, where the worker reported it.",
+		[]float64{-.9, -.5, -.25, -.1, -.05, 0, .05, .1, .25, .5, 1, 2, 4, 8, 16, 64})
+	gauge := func(name, help string, read func() float64) {
+		m.register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: prefix + name, Help: help}, read))
+	}
+	if g.QueueDepth != nil {
+		gauge("queue_depth", "Requests that wait for a slot.", func() float64 { return float64(g.QueueDepth()) })
+	}
+	if g.QueueCapacity != nil {
+		gauge("queue_capacity", "Requests that may wait for a slot.", func() float64 { return float64(g.QueueCapacity()) })
+	}
+	if g.Counters != nil {
+		gauge("counters", "Keys that have counters.", func() float64 { return float64(g.Counters()) })
+	}
+	if g.Debt != nil {
+		m.register(&debtCollector{prometheus.NewDesc(prefix+"debt", "What was charged beyond limits since the start, by unit.", []string{"unit"}, nil), g.Debt})
+	}
+	if g.Usage != nil {
+		m.register(&usageCollector{prometheus.NewDesc(prefix+"rate_limit_usage_ratio", "Share of a limit that is used, by rule and listed key.", []string{"rule", "key"}, nil), g.Usage})
+	}
+	m.register(collectors.NewGoCollector())
+	m.register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: prefix + "build_info", Help: "1, with the version as a label.",
+		ConstLabels: prometheus.Labels{"version": Version()},
+	}, func() float64 { return 1 }))
+	return m
+}
+
+func (m *Metrics) register(c prometheus.Collector) prometheus.Collector {
+	m.registry.MustRegister(c)
+	return c
+}
+
+// Version is the version that the program was built as.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+// Handler answers scrapes.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+}
+
+// Known makes models, names of listed keys and paths values that labels show,
+// up to a hundred of each in all.
+func (m *Metrics) Known(models, keys, paths []string) {
+	for _, v := range models {
+		m.models.add(v)
+	}
+	for _, v := range keys {
+		m.keys.add(v)
+	}
+	for _, v := range paths {
+		m.paths.add(v)
+	}
+}
+
+// Decided counts one limited request.
+func (m *Metrics) Decided(v *traffic.Verdict) {
+	if v.Allowed {
+		m.allowed.Inc()
+		return
+	}
+	m.denied.Inc()
+	if v.Rule == "" {
+		return
+	}
+	key := "other"
+	if v.Caller != nil && v.Caller.Listed {
+		key = m.keys.show(v.Caller.Name)
+	}
+	m.hits.WithLabelValues(v.Rule, key).Inc()
+}
+
+// Began counts a request that is being answered, and Ended that it no longer
+// is, with the time since its headers.
+func (m *Metrics) Began() { m.inFlight.Inc() }
+
+// Ended counts a request that was answered to its end.
+func (m *Metrics) Ended(took time.Duration) {
+	m.inFlight.Dec()
+	m.durations.Observe(took.Seconds())
+}
+
+// Waited counts the time that a request waited for a slot.
+func (m *Metrics) Waited(d time.Duration) { m.waits.Observe(d.Seconds()) }
+
+// Rejected counts a request that got no slot.
+func (m *Metrics) Rejected(reason string) { m.rejected.WithLabelValues(reason).Inc() }
+
+// Used counts the tokens of a request. answered says that a worker answered it
+// 2xx: from then on the model's name is one that labels show.
+func (m *Metrics) Used(model string, answered bool, u traffic.Usage) {
+	if answered && model != "" && len(model) <= mostLabelBytes {
+		m.models.add(model)
+	}
+	model = m.models.show(model)
+	m.count("input", model, u.Input)
+	m.count("output", model, u.Output)
+	m.count("cached_input", model, u.CachedInput)
+}
+
+// mostLabelBytes is how long a string from a client may be to become a label.
+const mostLabelBytes = 128
+
+func (m *Metrics) count(kind, model string, n int64) {
+	if n > 0 {
+		m.tokens.WithLabelValues(kind, model).Add(float64(n))
+	}
+}
+
+// Estimated counts how far a reservation of tokens was from their use.
+func (m *Metrics) Estimated(reserved, used int64) {
+	if used > 0 {
+		m.estimate.Observe(float64(reserved)/float64(used) - 1)
+	}
+}
+
+// Unmetered counts a POST that was passed on unread.
+func (m *Metrics) Unmetered(path string) {
+	if !m.paths.has(path) && !knownPaths[path] {
+		path = "other"
+	}
+	m.unmetered.WithLabelValues(path).Inc()
+}
+
+// knownPaths are the paths of inference servers whose use says something to an
+// operator when it is not metered.
+var knownPaths = func() map[string]bool {
+	known := map[string]bool{}
+	for _, p := range strings.Fields(`
+		/v1/audio/speech /v1/audio/transcriptions /v1/audio/translations /v1/batches /v1/files
+		/v1/images/edits /v1/images/generations /v1/images/variations /v1/moderations /v1/realtime
+		/v1/rerank /v1/score /rerank /score /tokenize /detokenize /pooling /classify /generate
+		/v1/messages /v1/messages/count_tokens /api/chat /api/generate /api/embed /api/embeddings
+		/prompt /upload/image /upload/mask`) {
+		known[p] = true
+	}
+	return known
+}()
+
+// StoreFailed counts a call of the store that failed.
+func (m *Metrics) StoreFailed() { m.errors.Inc() }
+
+type debtCollector struct {
+	desc *prometheus.Desc
+	read func() map[string]int64
+}
+
+func (c *debtCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
+
+func (c *debtCollector) Collect(ch chan<- prometheus.Metric) {
+	for unit, n := range c.read() {
+		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, float64(n), unit)
+	}
+}
+
+type usageCollector struct {
+	desc *prometheus.Desc
+	read func() []Usage
+}
+
+func (c *usageCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
+
+func (c *usageCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, u := range c.read() {
+		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, u.Ratio, u.Rule, u.Key)
+	}
+}
