@@ -1,0 +1,343 @@
+// Package jsonpeek reads a few fields of a JSON document in one pass over its
+// bytes, without decoding or allocating for the rest. A [Cursor] stands before
+// a value; the caller looks at its [Kind], and takes it, enters it as an
+// [Object] or [Array], or leaves it to be skipped.
+//
+// It stands where bodies come in from outside, so it is strict about all that
+// it passes, read or skipped: it accepts nothing that is not JSON, no byte
+// after the document, and no field read whose meaning depends on who reads it
+// (see [Fields]).
+package jsonpeek
+
+import "fmt"
+
+// MaxDepth is how deep arrays and objects may lie in each other.
+const MaxDepth = 512
+
+// Kind is what a value is, told by its first byte.
+type Kind uint8
+
+// The kinds. Invalid is no value.
+const (
+	Invalid Kind = iota
+	Null
+	True
+	False
+	Number
+	String
+	ArrayKind
+	ObjectKind
+)
+
+// String returns the kind as an error says it: "an object".
+func (k Kind) String() string {
+	return [...]string{"no value", "null", "true", "false", "a number", "a string", "an array", "an object"}[k]
+}
+
+// kinds is the kind that a value's first byte tells.
+var kinds = [256]Kind{
+	'n': Null, 't': True, 'f': False, '"': String, '[': ArrayKind, '{': ObjectKind,
+	'-': Number, '0': Number, '1': Number, '2': Number, '3': Number, '4': Number,
+	'5': Number, '6': Number, '7': Number, '8': Number, '9': Number,
+}
+
+// Error is what is wrong with a document.
+type Error struct {
+	Offset  int    // the byte at which it shows, from 0
+	Field   string // the field at fault, where it is a field
+	Message string
+}
+
+// Error returns the message and where it applies.
+func (e *Error) Error() string { return fmt.Sprintf("%s (at byte %d)", e.Message, e.Offset) }
+
+// Cursor is a place in a document. The first error ends it: from then on there
+// are no fields, elements or values left. It is for one goroutine, and its
+// document must not change.
+type Cursor struct {
+	data  []byte
+	pos   int
+	depth int
+	err   *Error
+}
+
+// New returns a cursor before the document's value.
+func New(document []byte) Cursor {
+	c := Cursor{data: document}
+	c.space()
+	return c
+}
+
+// Kind returns the kind of the value that the cursor stands before; Invalid when
+// it stands before none.
+func (c *Cursor) Kind() Kind {
+	if c.pos >= len(c.data) {
+		return Invalid
+	}
+	return kinds[c.data[c.pos]]
+}
+
+// Offset returns where the cursor is, in bytes from the document's begin.
+func (c *Cursor) Offset() int { return c.pos }
+
+// End returns the first error, of which a byte after the document's value is the
+// last possible one. It is asked once that value has been taken.
+func (c *Cursor) End() error {
+	c.space()
+	if c.pos < len(c.data) {
+		c.unexpected("the end")
+	}
+	if c.err != nil {
+		return c.err
+	}
+	return nil
+}
+
+// fail keeps the first error and goes where nothing more is found.
+func (c *Cursor) fail(at int, field, message string) {
+	if c.err == nil {
+		c.err = &Error{Offset: at, Field: field, Message: message}
+	}
+	c.pos = len(c.data)
+}
+
+func (c *Cursor) unexpected(want string) {
+	if c.pos >= len(c.data) {
+		c.fail(len(c.data), "", "want "+want+", but the document ends")
+		return
+	}
+	// The conversion is a copy, without which every cursor were on the heap.
+	c.fail(c.pos, "", fmt.Sprintf("want %s, got %q", want, string(c.data[c.pos:c.pos+1])))
+}
+
+// space moves past white space.
+func (c *Cursor) space() {
+	for ; c.pos < len(c.data); c.pos++ {
+		if b := c.data[c.pos]; b > ' ' || b != ' ' && b != '\n' && b != '\t' && b != '\r' {
+			return
+		}
+	}
+}
+
+// next moves past b and the white space around it, if b is next.
+func (c *Cursor) next(b byte) bool {
+	c.space()
+	if c.pos >= len(c.data) || c.data[c.pos] != b {
+		return false
+	}
+	c.pos++
+	c.space()
+	return true
+}
+
+// Skip moves past the value.
+func (c *Cursor) Skip() {
+	switch c.Kind() {
+	case String:
+		c.Text()
+	case Number:
+		c.number()
+	case ArrayKind, ObjectKind:
+		c.nested()
+	case Null:
+		c.literal("null")
+	case True:
+		c.literal("true")
+	case False:
+		c.literal("false")
+	default:
+		c.unexpected("a value")
+	}
+}
+
+// Raw moves past the value and returns its bytes, a part of the document; nil
+// after an error.
+func (c *Cursor) Raw() []byte {
+	start := c.pos
+	c.Skip()
+	if c.err != nil {
+		return nil
+	}
+	return c.data[start:c.pos:c.pos]
+}
+
+// Text moves past a string and returns how much text it holds.
+func (c *Cursor) Text() (t Text) {
+	if c.Kind() != String {
+		c.unexpected("a string")
+		return Text{}
+	}
+	for i := c.pos + 1; ; {
+		n, other := Plain(c.data[i:])
+		i += n
+		t.ASCII += int64(n - other)
+		t.Other += int64(other)
+		switch {
+		case i == len(c.data):
+			c.fail(i, "", "a string does not end")
+			return Text{}
+		case c.data[i] == '"':
+			c.pos = i + 1
+			return t
+		case c.data[i] != '\\':
+			c.fail(i, "", "a control character in a string must be escaped")
+			return Text{}
+		}
+		if i+1 < len(c.data) && simple[c.data[i+1]] != 0 {
+			t.ASCII++
+			i += 2
+			continue
+		}
+		r, n, _ := escape(c.data[i:])
+		if n == 0 {
+			c.fail(i, "", "an escape in a string is none that JSON has")
+			return Text{}
+		}
+		t.rune(r)
+		i += n
+	}
+}
+
+// literal moves past the word.
+func (c *Cursor) literal(word string) {
+	if rest := c.data[c.pos:]; len(rest) < len(word) || string(rest[:len(word)]) != word {
+		c.fail(c.pos, "", "want "+word)
+		return
+	}
+	c.pos += len(word)
+}
+
+// number moves past a number.
+func (c *Cursor) number() {
+	i := c.pos
+	if c.data[i] == '-' {
+		i++
+	}
+	first := i
+	i = c.digits(i)
+	ok := i > first && (c.data[first] != '0' || i == first+1)
+	if ok && i < len(c.data) && c.data[i] == '.' {
+		fraction := i + 1
+		i = c.digits(fraction)
+		ok = i > fraction
+	}
+	if ok && i < len(c.data) && (c.data[i] == 'e' || c.data[i] == 'E') {
+		i++
+		if i < len(c.data) && (c.data[i] == '+' || c.data[i] == '-') {
+			i++
+		}
+		exponent := i
+		i = c.digits(exponent)
+		ok = i > exponent
+	}
+	if !ok {
+		c.fail(c.pos, "", "a number is not written as JSON writes it")
+		return
+	}
+	c.pos = i
+}
+
+// digits returns where the digits end that begin at i.
+func (c *Cursor) digits(i int) int {
+	for i < len(c.data) && c.data[i]-'0' <= 9 {
+		i++
+	}
+	return i
+}
+
+// enter moves past an opening bracket.
+func (c *Cursor) enter() bool {
+	if c.depth == MaxDepth {
+		c.fail(c.pos, "", fmt.Sprintf("arrays and objects lie more than %d deep in each other", MaxDepth))
+		return false
+	}
+	c.depth++
+	c.pos++
+	c.space()
+	return true
+}
+
+// key moves past a key and its colon, and returns the key as it is written,
+// without its quotes, and how much text it is; nil after an error.
+func (c *Cursor) key() (key []byte, t Text) {
+	if c.Kind() != String {
+		c.unexpected("a key")
+		return nil, Text{}
+	}
+	start := c.pos + 1
+	n, other := Plain(c.data[start:])
+	if end := start + n; end+1 < len(c.data) && c.data[end] == '"' && c.data[end+1] == ':' { // nearly always
+		c.pos = end + 2
+		c.space()
+		return c.data[start:end], Text{ASCII: int64(n - other), Other: int64(other)}
+	}
+	t = c.Text()
+	end := c.pos - 1
+	if c.err == nil && !c.next(':') {
+		c.unexpected("a colon")
+	}
+	if c.err != nil {
+		return nil, Text{}
+	}
+	return c.data[start:end], t
+}
+
+// levels says of each level of a document whether it is an object.
+type levels [MaxDepth/64 + 1]uint64
+
+func (l *levels) set(depth int, object bool) {
+	l[depth/64] &^= 1 << (depth % 64)
+	if object {
+		l[depth/64] |= 1 << (depth % 64)
+	}
+}
+
+func (l *levels) object(depth int) bool { return l[depth/64]>>(depth%64)&1 != 0 }
+
+// leave moves past the bracket that closes the level, if it is next.
+func (c *Cursor) leave(object bool) bool {
+	closing := byte(']')
+	if object {
+		closing = '}'
+	}
+	c.space()
+	if c.pos >= len(c.data) || c.data[c.pos] != closing {
+		return false
+	}
+	c.pos++
+	c.depth--
+	return true
+}
+
+// comma moves past the comma between two elements or fields.
+func (c *Cursor) comma() bool {
+	if c.next(',') {
+		return true
+	}
+	c.unexpected("a comma or a closing bracket")
+	return false
+}
+
+// nested moves past an array or object, whatever lies in it. It keeps its place
+// in a few words instead of on the stack, which a document could make grow.
+func (c *Cursor) nested() {
+	var in levels
+	for outside := c.depth; ; {
+		kind, opened := c.Kind(), false
+		if kind == ArrayKind || kind == ObjectKind {
+			opened = c.enter()
+			in.set(c.depth, kind == ObjectKind)
+		} else {
+			c.Skip()
+		}
+		for c.depth > outside && c.leave(in.object(c.depth)) {
+			opened = false
+		}
+		if c.depth == outside || c.err != nil || !opened && !c.comma() {
+			return
+		}
+		if in.object(c.depth) {
+			c.key()
+		}
+	}
+}

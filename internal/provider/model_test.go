@@ -1,0 +1,254 @@
+package provider
+
+import (
+	"bytes"
+	"encoding/json"
+	"math/big"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/penstock-dev/penstock/internal/traffic"
+)
+
+// modelOutcome is what a meter must tell, from the whole answer and by
+// encoding/json; the boundary it leaves alone. It reports whether it is sure: it
+// is not of an answer that is not UTF-8, of documents that are not plain, and of
+// a body that is no JSON.
+func modelOutcome(r *Request, mediaType string, answer []byte) (o outcome, sure bool) {
+	m := modelMeter{kind: r.Ask.Kind, input: unreported, output: unreported, sure: utf8.Valid(answer)}
+	o.seen = string(answer)
+	if strings.HasPrefix(mediaType, "text/event-stream") {
+		o.seen = m.stream(answer, r.HideUsage())
+	} else if m.sure = m.sure && json.Valid(answer); m.sure {
+		m.ended = true
+		m.body(m.decode(answer))
+	}
+	o.ended = m.ended
+	o.usage = traffic.Usage{Input: r.Ask.Input, Output: (m.weight + 3) / 4, CachedInput: m.cached, Source: traffic.Counted}
+	if m.input != unreported {
+		o.usage.Input, o.usage.Source = m.input, traffic.Reported
+	}
+	if m.output != unreported {
+		o.usage.Output, o.usage.Source = m.output+(m.since+3)/4, traffic.Reported
+	}
+	return o, m.sure
+}
+
+// modelMeter adds up what is in decoded documents.
+type modelMeter struct {
+	kind                  traffic.Kind
+	input, cached, output int64
+	weight, since         int64
+	ended, sure           bool
+}
+
+// stream reads an event stream and returns what the client sees of it.
+func (m *modelMeter) stream(answer []byte, hide bool) string {
+	var seen, event strings.Builder
+	var data []string
+	rest := string(answer)
+	if after, ok := strings.CutPrefix(rest, "\ufeff"); ok {
+		event.WriteString("\ufeff")
+		rest = after
+	}
+	for rest != "" {
+		i := strings.IndexAny(rest, "\r\n")
+		if i < 0 {
+			i = len(rest)
+		}
+		line, end := rest[:i], rest[i:min(i+1, len(rest))]
+		if strings.HasPrefix(rest[i:], "\r\n") {
+			end = "\r\n"
+		}
+		rest = rest[len(line)+len(end):]
+		event.WriteString(line + end)
+		if line != "" {
+			if name, value, _ := strings.Cut(line, ":"); name == "data" {
+				data = append(data, strings.TrimPrefix(value, " "))
+			}
+			if rest != "" || end == "" {
+				continue
+			}
+		}
+		// A blank line, or the end of the answer.
+		usageOnly := len(data) > 0 && m.event(strings.Join(data, "\n"))
+		if !(hide && usageOnly && line == "") {
+			seen.WriteString(event.String())
+		}
+		event.Reset()
+		data = nil
+	}
+	if len(data) > 0 {
+		m.event(strings.Join(data, "\n"))
+	}
+	seen.WriteString(event.String())
+	return seen.String()
+}
+
+// event reads the data of an event and reports whether it holds a usage alone.
+func (m *modelMeter) event(data string) (usageOnly bool) {
+	if strings.HasPrefix(data, "[DONE]") {
+		m.ended = true
+		return false
+	}
+	if !json.Valid([]byte(data)) {
+		return false
+	}
+	doc := m.decode([]byte(data))
+	if m.kind == traffic.Responses {
+		kind, _ := at(doc, "type").(string)
+		delta, _ := at(doc, "delta").(string)
+		if len(kind) <= captureBytes && strings.HasSuffix(kind, ".delta") && kind != "response.audio.delta" && kind != "response.output_audio.delta" {
+			m.add(modelWeight(delta))
+		}
+		switch kind {
+		case "response.completed", "response.incomplete", "response.failed", "error":
+			m.ended = true
+			m.usage(at(doc, "response", "usage"))
+		}
+		return false
+	}
+	m.add(choicesWeight(doc, "delta"))
+	m.usage(at(doc, "usage"))
+	m.ended = m.ended || at(doc, "error") != nil
+	choices, ok := at(doc, "choices").([]any)
+	return ok && len(choices) == 0 && at(doc, "usage") != nil
+}
+
+func (m *modelMeter) body(doc any) {
+	m.add(choicesWeight(doc, "message"))
+	for _, item := range list(at(doc, "output")) {
+		m.add(modelWeight(at(item, "arguments")) + modelWeight(at(item, "input")))
+		for _, part := range list(at(item, "content")) {
+			m.add(modelWeight(at(part, "text")) + modelWeight(at(part, "refusal")))
+		}
+		for _, part := range list(at(item, "summary")) {
+			m.add(modelWeight(at(part, "text")))
+		}
+	}
+	m.usage(at(doc, "usage"))
+}
+
+func (m *modelMeter) add(weight int64) {
+	m.weight += weight
+	m.since += weight
+}
+
+func (m *modelMeter) usage(u any) {
+	input := max(modelTokens(at(u, "prompt_tokens")), modelTokens(at(u, "input_tokens")))
+	output := max(modelTokens(at(u, "completion_tokens")), modelTokens(at(u, "output_tokens")))
+	cached := max(0, modelTokens(at(u, "prompt_tokens_details", "cached_tokens")), modelTokens(at(u, "input_tokens_details", "cached_tokens")))
+	if input != unreported {
+		m.input, m.cached = input, min(cached, input)
+	}
+	if output != unreported {
+		m.output, m.since = output, 0
+	}
+}
+
+// choicesWeight returns the weight of the text in choices.
+func choicesWeight(doc any, field string) (weight int64) {
+	var reasoning, thought int64
+	for _, choice := range list(at(doc, "choices")) {
+		message := at(choice, field)
+		weight += modelWeight(at(choice, "text")) + modelWeight(at(message, "content")) + modelWeight(at(message, "refusal"))
+		weight += modelWeight(at(message, "function_call", "arguments"))
+		for _, call := range list(at(message, "tool_calls")) {
+			weight += modelWeight(at(call, "function", "arguments"))
+		}
+		reasoning += modelWeight(at(message, "reasoning"))
+		thought += modelWeight(at(message, "reasoning_content"))
+	}
+	return weight + max(reasoning, thought)
+}
+
+func (m *modelMeter) decode(raw []byte) (doc any) {
+	m.sure = m.sure && plainly(raw)
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if err := d.Decode(&doc); err != nil {
+		panic(err)
+	}
+	return doc
+}
+
+// at returns the value at a path of fields; nil where there is none.
+func at(doc any, path ...string) any {
+	for _, name := range path {
+		fields, _ := doc.(map[string]any)
+		doc = fields[name]
+	}
+	return doc
+}
+
+func list(doc any) []any {
+	elements, _ := doc.([]any)
+	return elements
+}
+
+// modelWeight returns the weight of a string; 0 for anything else.
+func modelWeight(v any) (weight int64) {
+	s, _ := v.(string)
+	for _, b := range []byte(s) {
+		weight++
+		if b >= 0x80 {
+			weight++
+		}
+	}
+	return weight
+}
+
+// modelTokens returns a number of tokens that can be believed, or unreported.
+func modelTokens(v any) int64 {
+	number, ok := v.(json.Number)
+	if !ok || len(number) > captureBytes {
+		return unreported
+	}
+	// A rational of an exponent of millions would take all the memory there is.
+	if i := strings.IndexAny(string(number), "eE"); i >= 0 && len(number)-i > 5 {
+		return unreported
+	}
+	n, ok := new(big.Rat).SetString(string(number))
+	if !ok || !n.IsInt() || n.Sign() < 0 || n.Cmp(big.NewRat(maxTokens, 1)) > 0 {
+		return unreported
+	}
+	return n.Num().Int64()
+}
+
+// plainly reports whether a document is one that decoding does not lose part of:
+// every key is once in its object, and none is deeper than a meter looks.
+func plainly(raw []byte) bool {
+	type level struct {
+		keys  map[string]bool // nil in an array
+		value bool            // what comes is a value, not a key
+	}
+	var levels []level
+	for d := json.NewDecoder(bytes.NewReader(raw)); ; {
+		token, err := d.Token()
+		if err != nil {
+			return true
+		}
+		if n := len(levels); n > 0 && levels[n-1].keys != nil && !levels[n-1].value {
+			if key, ok := token.(string); ok {
+				if levels[n-1].keys[key] {
+					return false
+				}
+				levels[n-1].keys[key], levels[n-1].value = true, true
+				continue
+			}
+		} else if n > 0 {
+			levels[n-1].value = false
+		}
+		switch token {
+		case json.Delim('{'):
+			levels = append(levels, level{keys: map[string]bool{}})
+		case json.Delim('['):
+			levels = append(levels, level{})
+		case json.Delim('}'), json.Delim(']'):
+			levels = levels[:len(levels)-1]
+		}
+		if len(levels) > documentDepth {
+			return false
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package provider
+
+import (
+	"github.com/penstock-dev/penstock/internal/provider/jsonpeek"
+	"github.com/penstock-dev/penstock/internal/traffic"
+)
+
+// The fields that are read of any request in OpenAI's dialect.
+const (
+	topModel = iota
+	topStream
+	topStreamOptions
+	topMaxTokens
+	topMaxCompletionTokens
+	topMaxOutputTokens
+	topN
+	topBestOf
+	topMessages
+	topPrompt
+	topSuffix
+	topInput
+	topInstructions
+	topTools
+	topFunctions
+	topResponseFormat
+	topText
+)
+
+var topFields = jsonpeek.NewFields(
+	"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of",
+	"messages", "prompt", "suffix", "input", "instructions", "tools", "functions", "response_format", "text",
+)
+
+var (
+	streamOptionsFields = jsonpeek.NewFields("include_usage")
+	textFields          = jsonpeek.NewFields("format")
+)
+
+// openAI reads a body in OpenAI's dialect. All kinds have the maxima in common,
+// as a worker may honour any of them anywhere; each has its own input.
+func (r *reading) openAI(kind traffic.Kind) {
+	c := &r.c
+	top := c.Object(topFields)
+	// Where a wish for usage is put when there is none. It is the first field,
+	// and another one follows, or there is no stream.
+	wish := edit{at: c.Offset(), end: c.Offset(), insert: `"stream_options":{"include_usage":true},`}
+	for top.Next() {
+		switch top.Field {
+		case topModel:
+			r.model()
+		case topStream:
+			r.ask.Stream = r.truth("stream")
+		case topStreamOptions:
+			wish = r.streamOptions()
+		case topMaxTokens:
+			r.maximum("max_tokens")
+		case topMaxCompletionTokens:
+			r.maximum("max_completion_tokens")
+		case topMaxOutputTokens:
+			r.maximum("max_output_tokens")
+		case topN:
+			r.answers("n")
+		case topBestOf:
+			r.answers("best_of")
+		default:
+			r.openAIInput(kind, top.Field)
+		}
+	}
+	if r.ask.Stream && (kind == traffic.ChatCompletions || kind == traffic.Completions) {
+		r.edit = wish
+	}
+	if kind == traffic.Embeddings && r.most < 0 {
+		r.most = 0 // a vector is no output
+	}
+}
+
+func (r *reading) maximum(field string) {
+	if n, ok := r.whole(field, 0); ok {
+		r.most = max(r.most, n)
+	}
+}
+
+func (r *reading) answers(field string) {
+	if n, ok := r.whole(field, 1); ok {
+		r.n = max(r.n, n)
+	}
+}
+
+// streamOptions returns what to change in the options so that they ask for
+// usage.
+func (r *reading) streamOptions() (wish edit) {
+	c := &r.c
+	switch c.Kind() {
+	case jsonpeek.Null:
+		wish = edit{at: c.Offset(), insert: `{"include_usage":true}`}
+		c.Skip()
+		wish.end = c.Offset()
+		return wish
+	case jsonpeek.ObjectKind:
+	default:
+		r.refuse("stream_options", "be an object", c.Raw())
+		return edit{}
+	}
+	options := c.Object(streamOptionsFields)
+	inside, others := c.Offset(), false
+	said, usage := edit{}, false
+	for options.Next() {
+		if options.Field == jsonpeek.Unknown {
+			others = true
+			continue
+		}
+		said = edit{at: c.Offset(), insert: "true"}
+		usage = r.truth("stream_options.include_usage")
+		said.end = c.Offset()
+	}
+	switch {
+	case usage:
+		return edit{}
+	case said.end > 0:
+		return said
+	case others:
+		return edit{at: inside, end: inside, insert: `"include_usage":true,`}
+	}
+	return edit{at: inside, end: inside, insert: `"include_usage":true`}
+}

@@ -1,0 +1,236 @@
+package provider
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/penstock-dev/penstock/internal/provider/jsonpeek"
+	"github.com/penstock-dev/penstock/internal/traffic"
+)
+
+// quoteBytes is how much of a value an error message quotes.
+const quoteBytes = 128
+
+// Peeker reads what requests ask for, and learns from what they then used. It is
+// safe for concurrent use once MediaPart is set.
+type Peeker struct {
+	// MediaPart is how many tokens an image, a recording, a video or a file in a
+	// request is taken for, whatever its size. It is not negative.
+	MediaPart int64
+
+	learned learned
+}
+
+// NewPeeker returns a Peeker that takes a media part for 1000 tokens and has
+// learned nothing.
+func NewPeeker() *Peeker { return &Peeker{MediaPart: 1000} }
+
+// Request is what a body asks for.
+type Request struct {
+	// Ask is what it asks for.
+	Ask traffic.Ask
+
+	weight     int64 // of its text
+	ids, media int64
+	edit       edit
+}
+
+// edit is what to change in a body: [at, end) becomes insert. The zero edit is
+// none.
+type edit struct {
+	at, end int
+	insert  string
+}
+
+// HideUsage reports whether the worker is to be asked for a usage that the
+// client did not ask for: then AppendBody is what the worker gets, and the
+// client must not see the event with the usage.
+func (r *Request) HideUsage() bool { return r.edit.insert != "" }
+
+// AppendBody appends to dst the body that the worker gets, and returns the
+// extended buffer, which is allocated at most once. The body is that from which
+// the Request was read; it comes out byte for byte but for the wish for usage,
+// if that was missing.
+func (r *Request) AppendBody(dst, body []byte) []byte {
+	if size := len(dst) + len(body) - (r.edit.end - r.edit.at) + len(r.edit.insert); size > cap(dst) {
+		dst = append(make([]byte, 0, size), dst...)
+	}
+	dst = append(dst, body[:r.edit.at]...)
+	dst = append(dst, r.edit.insert...)
+	return append(dst, body[r.edit.end:]...)
+}
+
+// Peek reads the body of a request to an endpoint that is metered. Nothing of
+// the body is kept. Every error is a *RequestError.
+func (p *Peeker) Peek(endpoint traffic.Endpoint, body []byte) (Request, error) {
+	r := reading{
+		c:       jsonpeek.New(body),
+		peeker:  p,
+		most:    -1,
+		n:       1,
+		prompts: 1,
+		weight:  defaultWeight,
+	}
+	r.ask.Endpoint = endpoint
+	r.openAI(endpoint.Kind)
+	if err := r.c.End(); err != nil {
+		return Request{}, bodyError(err)
+	}
+	if r.err != nil {
+		return Request{}, r.err
+	}
+	return r.request(), nil
+}
+
+// Learn takes in what a request used whose answer was a 2xx, so that its model's
+// next ones are estimated better. Only a reported usage of a longer text teaches
+// anything.
+func (p *Peeker) Learn(r *Request, u traffic.Usage) {
+	if u.Source != traffic.Reported || u.Input <= 0 || r.ids > 0 || r.media > 0 || r.Ask.TextBytes < learnBytes ||
+		r.Ask.Model == "" || len(r.Ask.Model) > learnName {
+		return
+	}
+	p.learned.learn(r.Ask.Model, r.weight, u.Input)
+}
+
+// reading is a body while it is read. Its methods take the value that the cursor
+// stands before.
+type reading struct {
+	c      jsonpeek.Cursor
+	peeker *Peeker
+	err    *RequestError // the first one that is not in the JSON itself
+	ask    traffic.Ask
+	edit   edit
+
+	text       jsonpeek.Text
+	ids, media int64
+	weight     int64 // of the model's tokens
+	most       int64 // the largest of the request's maxima, negative when it has none
+	n          int64 // the larger of n and best_of
+	prompts    int64
+}
+
+// request returns what was read, added up.
+func (r *reading) request() Request {
+	a, weight := r.ask, weigh(r.text)
+	a.TextBytes = r.text.Bytes()
+	a.Input = plus(plus(tokens(weight, r.weight), r.ids), times(r.media, r.peeker.MediaPart))
+	a.LeastInput = plus(ceilDiv(a.TextBytes, leastBytes), r.ids)
+	a.Answers = times(r.n, r.prompts)
+	a.MaxOutput = r.most
+	if r.most > 0 {
+		a.MaxOutput = times(r.most, a.Answers)
+	}
+	return Request{Ask: a, weight: weight, ids: r.ids, media: r.media, edit: r.edit}
+}
+
+// bodyError returns the error of the JSON itself as the client reads it.
+func bodyError(err error) *RequestError {
+	var e *jsonpeek.Error
+	if errors.As(err, &e) && e.Field != "" {
+		return &RequestError{Message: e.Error(), Param: e.Field}
+	}
+	return &RequestError{Message: "the body must be a JSON object: " + err.Error()}
+}
+
+// refuse keeps the first error: that field must be what is said, and is raw.
+func (r *reading) refuse(field, must string, raw []byte) {
+	if r.err != nil {
+		return
+	}
+	param, _, _ := strings.Cut(field, ".")
+	r.err = &RequestError{Message: fmt.Sprintf("%s must %s, got %s", field, must, quote(raw)), Param: param}
+}
+
+// quote returns a value as an error message shows it.
+func quote(raw []byte) string {
+	c := jsonpeek.New(raw)
+	if kind := c.Kind(); kind == jsonpeek.ArrayKind || kind == jsonpeek.ObjectKind {
+		return kind.String()
+	}
+	if len(raw) <= quoteBytes {
+		return strings.ToValidUTF8(string(raw), "\ufffd")
+	}
+	cut := quoteBytes
+	for cut > quoteBytes-utf8.UTFMax && !utf8.RuneStart(raw[cut]) {
+		cut--
+	}
+	return strings.ToValidUTF8(string(raw[:cut]), "\ufffd") + "…"
+}
+
+// truth reads true, false or null, which is false.
+func (r *reading) truth(field string) bool {
+	kind := r.c.Kind()
+	raw := r.c.Raw()
+	if kind != jsonpeek.True && kind != jsonpeek.False && kind != jsonpeek.Null {
+		r.refuse(field, "be true or false", raw)
+	}
+	return kind == jsonpeek.True
+}
+
+// whole reads a whole number of at least least, where null is none. Digits in a
+// string are one too, since workers read them so.
+func (r *reading) whole(field string, least int64) (n int64, ok bool) {
+	kind := r.c.Kind()
+	raw := r.c.Raw()
+	if raw == nil || kind == jsonpeek.Null {
+		return 0, false
+	}
+	switch {
+	case kind == jsonpeek.Number:
+		n, ok = jsonpeek.Whole(raw)
+	case kind == jsonpeek.String:
+		n, ok = wholeDigits(raw)
+	}
+	switch {
+	case n < least && (ok || n != 0):
+		r.refuse(field, fmt.Sprintf("be at least %d", least), raw)
+	case !ok && n != 0:
+		r.refuse(field, fmt.Sprintf("be at most %d", int64(math.MaxInt64)), raw)
+	case !ok:
+		r.refuse(field, "be a whole number", raw)
+	}
+	return n, ok && n >= least
+}
+
+// wholeDigits is jsonpeek.Whole of a string that holds nothing but digits.
+func wholeDigits(raw []byte) (n int64, ok bool) {
+	var buf [64]byte
+	digits, _ := jsonpeek.Unquote(buf[:0], raw)
+	for _, b := range digits {
+		if b < '0' || b > '9' {
+			return 0, false
+		}
+	}
+	if len(digits) == 0 {
+		return 0, false
+	}
+	return jsonpeek.Whole(digits)
+}
+
+// model reads the model's name.
+func (r *reading) model() {
+	kind := r.c.Kind()
+	raw := r.c.Raw()
+	if raw == nil || kind == jsonpeek.Null {
+		return
+	}
+	if kind != jsonpeek.String {
+		r.refuse("model", "be a string", raw)
+		return
+	}
+	var buf [learnName]byte
+	name, valid := jsonpeek.Unquote(buf[:0], raw)
+	if !valid {
+		r.refuse("model", "be Unicode text", raw)
+		return
+	}
+	if f := r.peeker.learned.find(name); f != nil {
+		r.ask.Model, r.weight = f.model, f.weight.Load()
+		return
+	}
+	r.ask.Model = string(name)
+}

@@ -1,0 +1,94 @@
+package provider
+
+import (
+	"slices"
+	"strings"
+)
+
+// want is what a value in an answer is good for.
+type want uint8
+
+// The wants.
+const (
+	nothing       want = iota
+	wantUsage          // the object that holds the numbers below
+	wantInput          // the number of input tokens
+	wantCached         // how many of them were cached
+	wantOutput         // the number of output tokens
+	wantText           // output
+	wantReasoning      // output that some workers send under two names, each of
+	wantThought        // which is one of these: the larger counts
+	wantChoices        // the array of answers, which is empty beside a last usage
+	wantType           // what kind of event it is
+	wantSequence       // the number of the event
+	wantError          // an error, after which nothing comes
+)
+
+// tree says which values of a document are wanted. It is never changed and may
+// be shared. Node 0 is what nothing is wanted of, node 1 the document.
+type tree []node
+
+type node struct {
+	want   want
+	elem   uint8 // the node of an array's elements
+	fields []treeField
+}
+
+type treeField struct {
+	name string
+	node uint8
+}
+
+const documentNode = 1
+
+// wanted is a path to values, and what they are good for. A path is the names of
+// fields with dots between them, and [] behind one whose elements are meant.
+type wanted struct {
+	path string
+	want want
+}
+
+// newTree returns the tree of these paths.
+func newTree(lists ...[]wanted) tree {
+	t := tree{{}, {}}
+	for _, w := range slices.Concat(lists...) {
+		at := uint8(documentNode)
+		for step := range strings.SplitSeq(w.path, ".") {
+			name, elements := strings.CutSuffix(step, "[]")
+			at = t.add(at, name)
+			if elements {
+				if t[at].elem == 0 {
+					t = append(t, node{})
+					t[at].elem = uint8(len(t) - 1)
+				}
+				at = t[at].elem
+			}
+		}
+		t[at].want = w.want
+	}
+	if len(t) > arrayBit {
+		panic("provider: more is wanted than a stack has room for")
+	}
+	return t
+}
+
+// add returns the node of a field, which it makes where there is none.
+func (t *tree) add(at uint8, name string) uint8 {
+	if i := (*t).field(at, []byte(name)); i != 0 {
+		return i
+	}
+	*t = append(*t, node{})
+	i := uint8(len(*t) - 1)
+	(*t)[at].fields = append((*t)[at].fields, treeField{name, i})
+	return i
+}
+
+// field returns the node of a field; 0 where it is not wanted.
+func (t tree) field(at uint8, name []byte) uint8 {
+	for i := range t[at].fields {
+		if f := &t[at].fields[i]; f.name == string(name) {
+			return f.node
+		}
+	}
+	return 0
+}
