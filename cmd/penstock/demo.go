@@ -1,3 +1,53 @@
 package main
-import ("context";"io")
-func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) error { return nil }
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/penstock-dev/penstock/internal/config"
+	"github.com/penstock-dev/penstock/internal/demo"
+	"github.com/penstock-dev/penstock/internal/standin"
+)
+
+// demoCommand shows the gateway at work.
+func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
+	o := demo.Options{Out: stdout, Log: stderr}
+	fs.DurationVar(&o.For, "for", 0, "how long to go on, such as 30s (0: until Ctrl-C or the end of the trace)")
+	trace := fs.String("trace", "", "play this CSV file instead of drawn traffic: columns TIMESTAMP,ContextTokens,GeneratedTokens or t_s,client,input_tokens,output_tokens")
+	fs.IntVar(&o.Speed, "speed", 1, "how many times as fast as it was recorded the trace plays, up to 60")
+	rest, err := config.ParseArgs(fs, args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintf(stdout, "usage: penstock demo [flags]\n\nThe gateway before two stand-in workers, with traffic of several callers, on\nloopback. It prints what happens and where to look, and ends with a summary.\n\n")
+		config.PrintFlags(stdout, fs)
+		return err
+	case err == nil && len(rest) > 0:
+		err = fmt.Errorf("%q belongs to no flag", rest[0])
+	case err == nil && *trace == "" && o.Speed != 1:
+		err = errors.New("--speed goes with --trace")
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	if *trace != "" {
+		f, err := os.Open(*trace)
+		if err != nil {
+			return fmt.Errorf("--trace: %w", err)
+		}
+		o.Trace, err = standin.ReadTrace(f)
+		_ = f.Close()
+		if err != nil {
+			return fmt.Errorf("--trace: %w", err)
+		}
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	return demo.Run(ctx, o)
+}

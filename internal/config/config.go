@@ -187,7 +187,7 @@ type ErrorResponse struct {
 
 // Window says over what the per-minute limits are measured.
 type Window struct {
-	// Size is longer than a second and shorter than an hour. Each per-minute
+	// Size is from a second to a day. Each per-minute
 	// amount times Size over a minute is a whole number.
 	Size time.Duration
 	// Precision divides Size into at most 120 steps; 0 leaves the choice to

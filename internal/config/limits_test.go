@@ -14,7 +14,7 @@ import (
 func TestWindow(t *testing.T) {
 	const (
 		size      = "p.yaml:1:32: rate_limiting.window.size: "
-		bounds    = size + "a per-minute limit is measured over more than 1s and less than 1h: beyond that write per-second or per-hour limits"
+		bounds    = size + "a per-minute limit is measured over 1s to 24h: beyond that write per-second or per-day limits"
 		precision = ": rate_limiting.window.precision: "
 	)
 	tests := []struct{ window, limits, want string }{
@@ -24,12 +24,14 @@ func TestWindow(t *testing.T) {
 		{"size: 59m", "requests_per_minute: 7", ""},
 		{"size: 30s", "requests_per_hour: 7", ""},
 		{"size: 30s", "requests_per_minute: unlimited", ""},
-		{"size: 1s", "requests_per_minute: 60", bounds},
-		{"size: 1h", "requests_per_minute: 60", bounds},
+		{"size: 1s", "requests_per_minute: 60", ""},
+		{"size: 1d", "requests_per_minute: 60", ""},
+		{"size: 999ms", "requests_per_minute: 60", bounds},
+		{"size: 86401s", "requests_per_minute: 60", bounds},
 		{"size: 500us", "requests_per_minute: 60", bounds},
 		{"size: 30s", "requests_per_minute: 7", size + "7 a minute is not whole over 30s: write 1m"},
 		{"size: 90s", "requests_per_minute: 7", size + "7 a minute is not whole over 90s: write 1m or 2m"},
-		{"size: 3599s", "requests_per_minute: 7", size + "7 a minute is not whole over 3599s: write 59m"},
+		{"size: 3599s", "requests_per_minute: 7", size + "7 a minute is not whole over 3599s: write 59m or 1h"},
 		{"size: 7s", "requests_per_minute: 60, tokens_per_minute: 100", size + "100 a minute is not whole over 7s: write 6s or 9s"},
 		{"size: 7001ms", "requests_per_minute: 60, tokens_per_minute: 100", size + "60 and 100 a minute is not whole over 7001ms: write 6s or 9s"},
 		{

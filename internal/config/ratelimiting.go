@@ -159,11 +159,11 @@ func modelProblem(name string) string {
 	return ""
 }
 
-// window.size lies between the two: at these sizes themselves per-second and
-// per-hour limits have their own counters, which two limits cannot share.
+// window.size lies between these. A limit's counter goes by its name, so a
+// per-minute limit measured over a second and a per-second one are still two.
 const (
 	minWindow = time.Second
-	maxWindow = time.Hour
+	maxWindow = 24 * time.Hour
 	maxSteps  = 120
 )
 
@@ -174,8 +174,8 @@ func (r *reader) window(m *mapping, c *RateLimiting) {
 	m.duration("size", &w.Size)
 	m.duration("precision", &w.Precision)
 	switch {
-	case w.Size <= minWindow || w.Size >= maxWindow:
-		r.failAt(m.path+".size", "a per-minute limit is measured over more than 1s and less than 1h: beyond that write per-second or per-hour limits")
+	case w.Size < minWindow || w.Size > maxWindow:
+		r.failAt(m.path+".size", "a per-minute limit is measured over 1s to 24h: beyond that write per-second or per-day limits")
 		w.Size = time.Minute
 	case w.Precision == 0:
 	case c.Algorithm != "sliding_window":

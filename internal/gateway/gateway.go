@@ -101,6 +101,7 @@ func (g *Gateway) SetRules(r Rules) {
 	if r.Learned != nil {
 		next.learner = newLearner(g.Workers, r.Learned, g.Log)
 	}
+	g.Peeker.SetMediaPart(r.MediaPart)
 	g.rules.Store(next)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/penstock-dev/penstock/internal/provider/jsonpeek"
@@ -15,18 +16,23 @@ import (
 const quoteBytes = 128
 
 // Peeker reads what requests ask for, and learns from what they then used. It is
-// safe for concurrent use once MediaPart is set.
+// safe for concurrent use.
 type Peeker struct {
-	// MediaPart is how many tokens an image, a recording, a video or a file in a
-	// request is taken for, whatever its size. It is not negative.
-	MediaPart int64
-
-	learned learned
+	mediaPart atomic.Int64
+	learned   learned
 }
 
 // NewPeeker returns a Peeker that takes a media part for 1000 tokens and has
 // learned nothing.
-func NewPeeker() *Peeker { return &Peeker{MediaPart: 1000} }
+func NewPeeker() *Peeker {
+	p := &Peeker{}
+	p.SetMediaPart(1000)
+	return p
+}
+
+// SetMediaPart says how many tokens an image, a recording, a video or a file in
+// a request is taken for from now on, whatever its size. It is not negative.
+func (p *Peeker) SetMediaPart(tokens int64) { p.mediaPart.Store(tokens) }
 
 // Request is what a body asks for.
 type Request struct {
@@ -117,7 +123,7 @@ type reading struct {
 func (r *reading) request() Request {
 	a, weight := r.ask, weigh(r.text)
 	a.TextBytes = r.text.Bytes()
-	a.Input = plus(plus(tokens(weight, r.weight), r.ids), times(r.media, r.peeker.MediaPart))
+	a.Input = plus(plus(tokens(weight, r.weight), r.ids), times(r.media, r.peeker.mediaPart.Load()))
 	a.LeastInput = plus(ceilDiv(a.TextBytes, leastBytes), r.ids)
 	a.Answers = times(r.n, r.prompts)
 	a.MaxOutput = r.most

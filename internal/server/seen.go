@@ -43,6 +43,9 @@ func (s *Server) ready() error {
 	return nil
 }
 
+// Hits returns the denials so far, by rule and listed key.
+func (s *Server) Hits() []telemetry.Hit { return s.metrics.Hits() }
+
 // debt is what was charged beyond limits so far, by unit.
 func (s *Server) debt() map[string]int64 {
 	debt := map[string]int64{}

@@ -63,20 +63,30 @@ type Server struct {
 // queueSize is how many wait for a slot where the configuration does not say.
 const queueSize = 100
 
-// New loads the configuration and listens; Run serves. load is called again at
-// each reload. Lines of the log go to logTo. What is wrong with the
+// Options are what a server is made of.
+type Options struct {
+	// Load returns the configuration, at the start and at each reload.
+	Load func() (*config.Config, []config.Warning, error)
+	// Log is where the lines of the log go.
+	Log io.Writer
+	// Wrap returns the store that decisions are made by, given the one that
+	// keeps the counters; nil is that one itself.
+	Wrap func(penstock.Store) penstock.Store
+}
+
+// New loads the configuration and listens; Run serves. What is wrong with the
 // configuration comes as config.Errors.
-func New(load func() (*config.Config, []config.Warning, error), logTo io.Writer) (*Server, error) {
-	c, warnings, err := load()
+func New(o Options) (*Server, error) {
+	c, warnings, err := o.Load()
 	if err != nil {
 		return nil, err
 	}
 	if len(c.Workers) == 0 {
 		return nil, config.Errors{{File: "--worker-urls", Message: "no worker to send requests to: say --worker-urls http://HOST:PORT, or add workers to the configuration"}}
 	}
-	s := &Server{load: load, learned: new(identity.Learned), answers: policy.NewLearned(), level: new(slog.LevelVar)}
+	s := &Server{load: o.Load, learned: new(identity.Learned), answers: policy.NewLearned(), level: new(slog.LevelVar)}
 	_, _ = rand.Read(s.nameKey[:]) // never fails
-	s.log = newLogger(c, logTo, s.level)
+	s.log = newLogger(c, o.Log, s.level)
 	for _, w := range warnings {
 		s.log.Warn(w.String())
 	}
@@ -84,7 +94,11 @@ func New(load func() (*config.Config, []config.Warning, error), logTo io.Writer)
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	s.store = penstock.NewMemoryStore(penstock.MemoryOptions{})
-	s.limiter = penstock.New(s.store)
+	var store penstock.Store = s.store
+	if o.Wrap != nil {
+		store = o.Wrap(store)
+	}
+	s.limiter = penstock.New(store)
 	s.pool = workers.New(nil, workers.Options{})
 	s.metrics = telemetry.NewMetrics(c.Metrics.Prefix, telemetry.Gauges{
 		QueueDepth:    func() int { return s.queue.Stats().Waiting },

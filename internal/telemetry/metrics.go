@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/penstock-dev/penstock/internal/traffic"
 )
@@ -199,6 +200,38 @@ func (m *Metrics) Decided(v *traffic.Verdict) {
 		key = m.keys.show(v.Caller.Name)
 	}
 	m.hits.WithLabelValues(v.Rule, key).Inc()
+}
+
+// Hit is the denials of one rule under one key, as the metrics have them.
+type Hit struct {
+	Rule, Key string
+	Count     int
+}
+
+// Hits returns the denials so far.
+func (m *Metrics) Hits() (hits []Hit) {
+	read := make(chan prometheus.Metric)
+	go func() {
+		m.hits.Collect(read)
+		close(read)
+	}()
+	for metric := range read {
+		var out dto.Metric
+		if metric.Write(&out) != nil {
+			continue
+		}
+		h := Hit{Count: int(out.GetCounter().GetValue())}
+		for _, l := range out.GetLabel() {
+			switch l.GetName() {
+			case "rule":
+				h.Rule = l.GetValue()
+			case "key":
+				h.Key = l.GetValue()
+			}
+		}
+		hits = append(hits, h)
+	}
+	return hits
 }
 
 // Began counts a request that is being answered, and Ended that it no longer
