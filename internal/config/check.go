@@ -22,7 +22,7 @@ func (r *reader) checkListen(c *Config) {
 	if sameSocket(c.Listen, c.AdminListen) {
 		r.failAt(r.given("admin_listen", "listen"), "listen and admin_listen are the same address: give the admin port another one")
 	}
-	if !isLoopback(c.AdminListen) && !r.has("admin.token") {
+	if !isLoopback(c.AdminListen) && c.Admin.Token == "" && !r.has("admin.token") {
 		r.failAt("admin_listen", "not a loopback address, so admin.token must say who may use it")
 	}
 	if !isLoopback(c.Listen) && !r.has("trusted_proxies") {

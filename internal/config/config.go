@@ -40,7 +40,8 @@ type Config struct {
 
 // Admin is the admin port's own section.
 type Admin struct {
-	// Token is empty when there is none: then AdminListen is loopback.
+	// Token is that of the file or of PENSTOCK_ADMIN_TOKEN in the environment.
+	// It is empty when there is none: then AdminListen is loopback.
 	Token Secret
 }
 

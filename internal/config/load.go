@@ -67,6 +67,9 @@ func parse(src source, flags Flags) (*Config, []Warning, error) {
 		}
 	}
 	r.flags(flags, &c)
+	if token, ok := src.getenv(adminTokenVar); ok && !r.has("admin.token") {
+		c.Admin.Token = Secret(token)
+	}
 	if read {
 		r.check(&c)
 	}
@@ -80,6 +83,10 @@ func parse(src source, flags Flags) (*Config, []Warning, error) {
 	}
 	return &c, warnings, nil
 }
+
+// adminTokenVar is the variable that is the admin token where the file says
+// none.
+const adminTokenVar = "PENSTOCK_ADMIN_TOKEN"
 
 // readSecretFile reads a small regular file: anything else, such as a pipe
 // or a device, could block or never end.

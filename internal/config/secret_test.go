@@ -51,3 +51,28 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 		t.Errorf("the empty secret: %v %#v", empty, empty)
 	}
 }
+
+// TestAdminTokenVar: the environment is the admin token where the file says
+// none, and no other secret.
+func TestAdminTokenVar(t *testing.T) {
+	env := func(value string) func(string) (string, bool) {
+		return func(name string) (string, bool) { return value, name == "PENSTOCK_ADMIN_TOKEN" && value != "" }
+	}
+	for _, tt := range []struct{ file, env, want, wrong string }{
+		{"{}", "from-the-environment", "from-the-environment", ""},
+		{"{}", "", "", ""},
+		{"admin: {token: from-the-file}", "from-the-environment", "from-the-file", ""},
+		{"admin_listen: 0.0.0.0:3001", "from-the-environment", "from-the-environment", ""},
+		{"admin_listen: 0.0.0.0:3001", "", "", "admin.token must say who may use it"},
+	} {
+		c, _, err := Parse("p.yaml", []byte(tt.file), Flags{}, env(tt.env))
+		switch {
+		case tt.wrong != "":
+			if err == nil || !strings.Contains(err.Error(), tt.wrong) {
+				t.Errorf("%+v: %v", tt, err)
+			}
+		case err != nil || c.Admin.Token.Reveal() != tt.want:
+			t.Errorf("%+v: %v", tt, err)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+# penstock. `make demo` shows it, `make test` proves it.
+
+GO            ?= go
+FOR           ?= 30s
+STATICCHECK   := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
+BENCHSTAT     := golang.org/x/perf/cmd/benchstat@latest
+MODULES       := . benchmarks e2e
+
+.PHONY: demo build test lint unit race e2e bench proof fuzz fmt clean
+
+## demo: the gateway before two stand-in workers, with traffic, on loopback
+demo:
+	$(GO) run ./cmd/penstock demo --for $(FOR)
+
+## build: bin/penstock
+build:
+	$(GO) build -o bin/penstock ./cmd/penstock
+
+## test: everything that must be true, in at most ten minutes on two cores
+test: lint race e2e bench-smoke
+	@echo "make test: all passed"
+
+## lint: formatting, vet and staticcheck of every module
+lint:
+	@for m in $(MODULES); do (cd $$m && \
+		test -z "$$($(GO) run $(GOFUMPT) -l .)" || { echo "$$m: not formatted: run make fmt"; $(GO) run $(GOFUMPT) -l .; exit 1; }) || exit 1; done
+	@for m in $(MODULES); do (cd $$m && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...) || exit 1; done
+
+## race: all tests of the module, with the race detector
+race:
+	$(GO) test -race ./...
+
+## unit: all tests of the module, quickly
+unit:
+	$(GO) test ./...
+
+## e2e: the official SDKs, unmodified, against the program
+e2e:
+	cd e2e && $(GO) test ./...
+
+## bench-smoke: every benchmark runs, once
+.PHONY: bench-smoke
+bench-smoke:
+	cd benchmarks && $(GO) test -short -bench . -benchtime 1x ./...
+
+## bench: decisions beside their peers, and the gateway beside a bare proxy
+bench:
+	cd benchmarks && $(GO) run ./cmd/report
+
+## proof: the long ones: properties many times over, fuzzing, races
+proof:
+	$(GO) test -race -count 1 . ./internal/algorithm ./internal/provider/... ./internal/queue -rapid.checks 5000 -timeout 60m
+	$(MAKE) fuzz
+	$(GO) test -race -count 5 ./internal/gateway ./internal/server ./internal/workers -timeout 60m
+
+## fuzz: every fuzz target for FUZZTIME
+FUZZTIME ?= 30s
+fuzz:
+	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+		echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$p || exit 1; done; done
+
+## fmt: format every module
+fmt:
+	@for m in $(MODULES); do (cd $$m && $(GO) run $(GOFUMPT) -w .) || exit 1; done
+
+clean:
+	rm -rf bin
