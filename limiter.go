@@ -70,6 +70,7 @@ func (c *Charge) inFlight() bool { return c.Limits.gauges[c.Index].unit == Concu
 type Limiter struct {
 	store Store
 	hold  atomic.Int64 // the recent mean time that a request was in flight, in nanoseconds
+	debt  [NumUnits]atomic.Int64
 }
 
 // New returns a limiter on the store; nil is a new [MemoryStore] with the
@@ -134,6 +135,15 @@ func (l *Limiter) estimate(charges []Charge) {
 	}
 }
 
+// Debt is how much has been used beyond limits so far, by unit: extras of
+// reservations that have ended.
+func (l *Limiter) Debt() (debt Amounts) {
+	for u := range l.debt {
+		debt[u] = l.debt[u].Load()
+	}
+	return debt
+}
+
 // A Reservation is charges taken before the work, held until its real use is
 // known. Each is settled or cancelled once; what comes after that does nothing.
 // Its methods may be called by any goroutine.
@@ -152,6 +162,7 @@ type Reservation struct {
 type extra struct {
 	charge int
 	amount int64
+	over   int64 // of amount: what went beyond the limit
 	at     time.Time
 }
 
@@ -201,7 +212,7 @@ func (r *Reservation) RaiseAt(ctx context.Context, now time.Time, to Amounts) (o
 	}
 	for i, k := 0, 0; i < len(r.Charges) && k < len(adjustments); i++ {
 		if a := &adjustments[k]; a.Charge == &r.Charges[i] {
-			r.extras = append(r.extras, extra{i, a.Delta, at})
+			r.extras = append(r.extras, extra{i, a.Delta, a.Over, at})
 			over += a.Over
 			k++
 		}
@@ -302,13 +313,42 @@ func (r *Reservation) end(ctx context.Context, now time.Time, final func(c *Char
 		}
 	}
 	if len(adjustments) == 0 {
+		r.owe(final, nil)
 		return nil
 	}
 	at, err := r.limiter.store.Adjust(ctx, now, adjustments)
-	if err == nil && inFlight {
+	if err != nil {
+		return err
+	}
+	if inFlight {
 		r.limiter.held(at.Sub(r.Time))
 	}
-	return err
+	r.owe(final, adjustments)
+	return nil
+}
+
+// owe counts what was used beyond limits: of the extras, what went beyond and
+// was not given back.
+func (r *Reservation) owe(final func(c *Charge, taken int64) int64, adjustments []Adjustment) {
+	for i := range r.Charges {
+		c := &r.Charges[i]
+		over := int64(0)
+		for _, e := range r.extras {
+			if e.charge == i {
+				over += e.over
+			}
+		}
+		for _, a := range adjustments {
+			if a.Charge == c {
+				over += a.Over
+			}
+		}
+		if taken := r.taken(i); over > 0 {
+			used := final(c, taken)
+			over -= max(taken-used, 0) // what was taken last goes back first
+			r.limiter.debt[r.unit(i)].Add(max(min(over, used-c.Amount), 0))
+		}
+	}
 }
 
 // held takes the time that a request was in flight into the recent mean.

@@ -215,7 +215,25 @@ func TestReservationEndsOnce(t *testing.T) {
 	if got := used(); got != [3]int64{70, 3, 0} {
 		t.Errorf("used %v", got)
 	}
-	if debt := l.store.(*MemoryStore).Stats().Debt[Tokens]; debt != 20 {
-		t.Errorf("debt %d", debt)
+	// What was raised beyond the limit went home again, so it is no debt.
+	if debt := l.Debt(); debt != (Amounts{}) {
+		t.Errorf("debt %v", debt)
+	}
+	r, _ = l.ReserveAt(ctx, noon, set.Charges("b", Amounts{Tokens: 90})...)
+	if _, err := r.RaiseAt(ctx, noon, Amounts{Tokens: 130}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.SettleAt(ctx, noon, Amounts{Tokens: 112}); err != nil {
+		t.Fatal(err)
+	}
+	if debt := l.Debt(); debt != (Amounts{Tokens: 12}) {
+		t.Errorf("112 of 100 used: debt %v", debt)
+	}
+	r, _ = l.ReserveAt(ctx, noon, set.Charges("c", Amounts{Tokens: 90})...)
+	if err := r.SettleAt(ctx, noon, Amounts{Tokens: 103}); err != nil {
+		t.Fatal(err)
+	}
+	if debt := l.Debt(); debt != (Amounts{Tokens: 15}) {
+		t.Errorf("and 103 of another's 100: debt %v", debt)
 	}
 }

@@ -44,7 +44,6 @@ type MemoryStore struct {
 
 	keys, bytes atomic.Int64
 	overflowed  atomic.Int64
-	debt        [NumUnits]atomic.Int64
 }
 
 var _ Store = (*MemoryStore)(nil)
@@ -88,17 +87,11 @@ type MemoryStats struct {
 	Keys, Bytes int64
 	// Overflowed is how many charges were counted under an Overflow key.
 	Overflowed int64
-	// Debt is how much was charged beyond limits by extras, by unit.
-	Debt Amounts
 }
 
 // Stats returns the store's figures.
 func (s *MemoryStore) Stats() MemoryStats {
-	st := MemoryStats{Keys: s.keys.Load(), Bytes: s.bytes.Load(), Overflowed: s.overflowed.Load()}
-	for u := range s.debt {
-		st.Debt[u] = s.debt[u].Load()
-	}
-	return st
+	return MemoryStats{Keys: s.keys.Load(), Bytes: s.bytes.Load(), Overflowed: s.overflowed.Load()}
 }
 
 func (s *MemoryStore) moment(now time.Time) moment {
@@ -325,7 +318,6 @@ func (s *MemoryStore) adjust(a *Adjustment, m moment) {
 		s.add(to, g.words, m, a.Delta)
 		used, _ := s.status(to, g.words, m)
 		a.Over = min(a.Delta, max(0, used-to.most))
-		s.debt[to.unit].Add(a.Over)
 	case a.Delta < 0:
 		s.refund(to, g.words, m, from, a.At.UnixMicro(), -a.Delta)
 	}

@@ -2,13 +2,14 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // startWorker runs a stand-in worker and returns its URL. It answers at once
@@ -27,7 +28,7 @@ func startWorker(t *testing.T, args ...string) (url string, p *process) {
 	}
 	p = start(t, append([]string{"worker"}, args...)...)
 	const before = "stand-in worker on "
-	line, _ := p.line(t, &p.out, 0, before)
+	line := p.line(t, &p.out, 0, before)
 	url, _, _ = strings.Cut(strings.TrimPrefix(line, before), ",")
 	return url, p
 }
@@ -44,9 +45,11 @@ func hasFlag(args []string, name string) bool {
 // gateway is a running penstock serve.
 type gateway struct {
 	*process
-	url, admin string   // of its two ports, without a slash at the end
-	file       string   // its configuration
-	secrets    []string // what it may never write
+	url, admin string // of its two ports, without a slash at the end
+	file       string // its configuration
+
+	mu      sync.Mutex
+	secrets []string // keys that were shown to it
 }
 
 // startGateway runs penstock serve with this configuration, to which the
@@ -60,7 +63,7 @@ func startGateway(t *testing.T, config string, workers ...string) *gateway {
 	g.write(t, config)
 	args := []string{"serve", "--config", g.file, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--worker-urls"}
 	g.process = start(t, append(args, workers...)...)
-	line, _ := g.line(t, &g.log, 0, `"msg":"serving"`)
+	line := g.line(t, &g.log, 0, `"msg":"serving"`)
 	var serving struct {
 		Listen      string `json:"listen"`
 		AdminListen string `json:"admin_listen"`
@@ -94,27 +97,28 @@ func (g *gateway) reload(t *testing.T, config string) string {
 	g.write(t, config)
 	from := len(g.log.all())
 	g.signal(t, syscall.SIGHUP)
-	line, _ := g.line(t, &g.log, from, "reloaded")
+	line := g.line(t, &g.log, from, "reloaded")
 	return line
 }
 
 // awaitReady returns when /readyz answers with this status.
 func (g *gateway) awaitReady(t *testing.T, status int) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for began := time.Now(); ; <-tick.C {
+	poll(t, fmt.Sprintf("/readyz to answer %d", status), func() (any, bool) {
 		resp, err := http.Get(g.admin + "/readyz")
-		if err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == status {
-				return
-			}
+		if err != nil {
+			return err, false
 		}
-		if time.Since(began) > patience {
-			t.Fatalf("GET /readyz: %v, %v; want %d\n%s", resp, err, status, g.log.text())
-		}
-	}
+		_ = resp.Body.Close()
+		return resp.Status, resp.StatusCode == status
+	})
+}
+
+// shown notes a key that is shown to the gateway, which may never write it.
+func (g *gateway) shown(key string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.secrets = append(g.secrets, key)
 }
 
 // checkLog checks what was written from the begin to the end.
@@ -137,4 +141,14 @@ func (g *gateway) checkLog(t *testing.T) {
 	if last := g.log.all(); len(last) == 0 || !strings.Contains(last[len(last)-1], `"msg":"stopped"`) {
 		t.Errorf("the log does not end with the stop: %s", g.log.text())
 	}
+}
+
+// awaitRunning returns when the worker works on so many requests.
+func awaitRunning(t *testing.T, worker string, requests int) {
+	t.Helper()
+	want := fmt.Sprintf("vllm:num_requests_running{engine=\"0\",model_name=\"standin\"} %d\n", requests)
+	poll(t, want, func() (any, bool) {
+		got := get(t, worker+"/metrics")
+		return got, strings.Contains(got, want)
+	})
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// penstock is the program under test, built by TestMain.
+// penstock is the path of the program under test, which TestMain sets.
 var penstock string
 
 func TestMain(m *testing.M) {
@@ -38,7 +38,7 @@ func run(m *testing.M) (code int, err error) {
 	parallel := false
 	flag.Visit(func(f *flag.Flag) { parallel = parallel || f.Name == "test.parallel" })
 	if !parallel {
-		if err := flag.Set("test.parallel", "8"); err != nil {
+		if err := flag.Set("test.parallel", "16"); err != nil {
 			return 0, err
 		}
 	}

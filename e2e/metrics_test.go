@@ -1,7 +1,7 @@
 package e2e
 
 import (
-	"bufio"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -15,22 +15,28 @@ import (
 // not there is 0.
 type samples map[string]float64
 
-// metrics scrapes the admin port.
-func (g *gateway) metrics(t *testing.T) samples {
+// get returns the body of a page.
+func get(t *testing.T, url string) string {
 	t.Helper()
-	resp, err := http.Get(g.admin + "/metrics")
+	resp, err := http.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("GET /metrics: %s, %v", resp.Status, err)
+		t.Fatalf("GET %s: %s, %v", url, resp.Status, err)
 	}
+	return string(body)
+}
+
+// metrics scrapes the admin port.
+func (g *gateway) metrics(t *testing.T) samples {
+	t.Helper()
 	s := samples{}
-	lines := bufio.NewScanner(strings.NewReader(string(body)))
-	for lines.Scan() {
-		name, value, found := strings.Cut(strings.TrimPrefix(lines.Text(), "penstock_"), "} ")
+	for line := range strings.Lines(get(t, g.admin+"/metrics")) {
+		line = strings.TrimSpace(line)
+		name, value, found := strings.Cut(strings.TrimPrefix(line, "penstock_"), "} ")
 		if found {
 			name += "}"
 		} else {
@@ -39,28 +45,39 @@ func (g *gateway) metrics(t *testing.T) samples {
 		if !found || strings.HasPrefix(name, "#") {
 			continue
 		}
-		if s[name], err = strconv.ParseFloat(value, 64); err != nil {
-			t.Fatalf("GET /metrics: %q: %v", lines.Text(), err)
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			t.Fatalf("GET /metrics: %q: %v", line, err)
 		}
+		s[name] = n
 	}
 	return s
 }
 
-// await returns when the series has the value; metrics tell of nothing by
-// themselves, so they are asked again and again.
-func (g *gateway) await(t *testing.T, series string, value float64) {
+// poll returns when what it asks is so. It is for what tells of nothing by itself:
+// metrics and readiness. got is for the message when it does not come to be.
+func poll(t *testing.T, what string, ask func() (got any, so bool)) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for began := time.Now(); ; <-tick.C {
-		got := g.metrics(t)[series]
-		if got == value {
+		got, so := ask()
+		if so {
 			return
 		}
 		if time.Since(began) > patience {
-			t.Fatalf("%s is %v, want %v", series, got, value)
+			t.Fatalf("want %s, got %v", what, got)
 		}
 	}
+}
+
+// await returns when the series has the value.
+func (g *gateway) await(t *testing.T, series string, value float64) {
+	t.Helper()
+	poll(t, fmt.Sprintf("%s to be %v", series, value), func() (any, bool) {
+		got := g.metrics(t)[series]
+		return got, got == value
+	})
 }
 
 // idle returns when no request is in flight any more: all are settled and

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -21,11 +20,11 @@ const patience = 30 * time.Second
 
 // process is a running penstock.
 type process struct {
-	cmd         *exec.Cmd
-	out, log    journal // its standard output and error
-	ended       chan struct{}
-	err         error // how it ended, once ended is closed
-	wantedError bool  // the test has killed it
+	cmd      *exec.Cmd
+	out, log journal // its standard output and error
+	ended    chan struct{}
+	err      error // how it ended, once ended is closed
+	killed   bool  // by the test
 }
 
 // start runs penstock. When the test ends it is told to stop, and must then exit
@@ -60,7 +59,7 @@ func (p *process) stop(t *testing.T) {
 	t.Helper()
 	p.signal(t, syscall.SIGTERM)
 	p.wait(t)
-	if p.err != nil && !p.wantedError {
+	if p.err != nil && !p.killed {
 		t.Errorf("penstock %s: %v\n%s", strings.Join(p.cmd.Args[1:], " "), p.err, p.log.text())
 	}
 }
@@ -68,7 +67,7 @@ func (p *process) stop(t *testing.T) {
 // kill ends the process as a crash does.
 func (p *process) kill(t *testing.T) {
 	t.Helper()
-	p.wantedError = true
+	p.killed = true
 	p.signal(t, syscall.SIGKILL)
 	p.wait(t)
 }
@@ -85,26 +84,23 @@ func (p *process) wait(t *testing.T) {
 	}
 }
 
-// line returns the first line at from or later of the journal that holds text,
-// and its number; it fails the test when the process ends without one.
-func (p *process) line(t *testing.T, j *journal, from int, text string) (string, int) {
+// line returns the first line at from or later of the journal that holds text.
+// It fails the test when the process ends without one.
+func (p *process) line(t *testing.T, j *journal, from int, text string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	context.AfterFunc(ctx, j.wake)
+	late := time.After(patience)
 	for {
 		line, at, more := j.find(from, text)
 		if at >= 0 {
-			return line, at
+			return line
 		}
 		select {
 		case <-more:
-			if ctx.Err() != nil {
-				t.Fatalf("no line with %q; there is\n%s", text, j.text())
-			}
+		case <-late:
+			t.Fatalf("no line with %q; there is\n%s", text, j.text())
 		case <-p.ended:
 			if line, at, _ := j.find(from, text); at >= 0 {
-				return line, at
+				return line
 			}
 			t.Fatalf("penstock %s has ended: %v\n%s", strings.Join(p.cmd.Args[1:], " "), p.err, p.log.text())
 		}
@@ -133,21 +129,11 @@ func (j *journal) Write(p []byte) (int, error) {
 		}
 		j.lines, j.buf = append(j.lines, string(line)), rest
 	}
-	j.wakeLocked()
-	return len(p), nil
-}
-
-func (j *journal) wake() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.wakeLocked()
-}
-
-func (j *journal) wakeLocked() {
 	if j.more != nil {
 		close(j.more)
 		j.more = nil
 	}
+	return len(p), nil
 }
 
 // find returns the first line at from or later that holds text, with its

@@ -16,16 +16,22 @@ type attempt struct {
 	header         http.Header
 }
 
+// number is what a header of the answer says.
+func (a *attempt) number(t *testing.T, name string) int64 {
+	t.Helper()
+	n, err := strconv.ParseInt(a.header.Get(name), 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v; the header is %v", name, err, a.header)
+	}
+	return n
+}
+
 // wait is how long the answer told to wait.
 func (a *attempt) wait(t *testing.T) time.Duration {
 	t.Helper()
-	ms, err := strconv.ParseInt(a.header.Get("Retry-After-Ms"), 10, 64)
-	if err != nil {
-		t.Fatalf("retry-after-ms: %v; the header is %v", err, a.header)
-	}
-	seconds, err := strconv.ParseInt(a.header.Get("Retry-After"), 10, 64)
-	if err != nil || seconds != (ms+999)/1000 {
-		t.Errorf("Retry-After is %q, %v beside retry-after-ms %d", a.header.Get("Retry-After"), err, ms)
+	ms, seconds := a.number(t, "Retry-After-Ms"), a.number(t, "Retry-After")
+	if ms < 1 || seconds != (ms+999)/1000 {
+		t.Errorf("Retry-After is %d beside a retry-after-ms of %d", seconds, ms)
 	}
 	return time.Duration(ms) * time.Millisecond
 }

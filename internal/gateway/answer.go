@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/penstock-dev/penstock"
@@ -18,21 +19,29 @@ import (
 func (x *exchange) modify(resp *http.Response) error {
 	x.status = resp.StatusCode
 	h := resp.Header
-	if x.res != nil {
+	if x.standing != nil {
 		x.rules.Headers.Drop(h, x.endpoint.Dialect)
-		x.setLimits(h, &x.res.Decision)
+		x.setLimits(h, x.standing)
 	}
 	h.Set("X-Request-Id", x.id)
 	x.learn(resp.StatusCode)
 	x.unbuffer() // the worker has the body
+	x.body = nil
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		x.close()
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		x.w.Header()["Content-Type"] = nil // net/http would guess one
+	}
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
 		// One request, and no longer one in flight.
 		x.timer.Stop()
 		x.settle()
 		x.slot.Release()
-	case x.body != nil && resp.StatusCode/100 == 2 && x.r.Method != http.MethodHead:
+	case x.read && resp.StatusCode/100 == 2 && x.r.Method != http.MethodHead:
 		x.metered = true
+		x.events = isEventStream(h)
 		x.answer.x = x
 		x.answer.meter.Start(&x.asked, h, resp.Body)
 		if x.asked.HideUsage() && h.Get("Content-Length") != "" {
@@ -42,6 +51,11 @@ func (x *exchange) modify(resp *http.Response) error {
 		resp.Body = &x.answer
 	}
 	return nil
+}
+
+func isEventStream(h http.Header) bool {
+	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(media), "text/event-stream")
 }
 
 // answer is the body of a worker's answer, metered on its way to the client.
@@ -70,16 +84,20 @@ func (a *answer) Read(p []byte) (int, error) {
 		x.flowed = true
 		x.cover()
 	}
-	if err == nil && x.broken != nil && a.meter.AtEventBoundary() {
-		err = x.broken
+	if err == nil && x.broken == errOverrun {
+		// At the next event's end, wherever the read stopped.
+		if whole := a.whole(p[:n]); whole >= 0 {
+			n, err = whole, x.broken
+		}
 	}
 	if err == nil || err == io.EOF {
 		return n, err
 	}
 	// The client must not take what it has for the whole answer: it is told
-	// why, and the connection is cut.
+	// why where that fits, and the connection is cut.
 	x.broken, a.err = err, err
-	if a.meter.AtEventBoundary() && x.r.Context().Err() == nil {
+	if whole := a.whole(p[:n]); whole >= 0 && x.r.Context().Err() == nil {
+		n = whole
 		code, message := reply.UpstreamError, "The worker broke off."
 		switch {
 		case errors.Is(err, errOverrun):
@@ -93,6 +111,23 @@ func (a *answer) Read(p []byte) (int, error) {
 		return a.Read(p)
 	}
 	return n, nil
+}
+
+// whole is how much of what was read last, for the client, are whole events; -1
+// when none of it ends one.
+func (a *answer) whole(p []byte) int {
+	if a.meter.AtEventBoundary() {
+		return len(p)
+	}
+	if !a.x.events {
+		return -1
+	}
+	for i := len(p) - 1; i > 0; i-- {
+		if p[i] == '\n' && (p[i-1] == '\n' || i > 2 && p[i-1] == '\r' && p[i-2] == '\n') || p[i] == '\r' && p[i-1] == '\r' {
+			return i + 1
+		}
+	}
+	return -1
 }
 
 func (a *answer) Close() error { return a.meter.Close() }
@@ -191,7 +226,7 @@ func (x *exchange) settle() {
 func (x *exchange) used() (u traffic.Usage, known bool) {
 	left := x.r.Context().Err() != nil
 	switch {
-	case x.body == nil:
+	case !x.read:
 		return u, true // nothing is counted of what is not metered
 	case !x.metered && left && x.status == statusClientClosed:
 		// It left before the answer began. What a stream has cost until then

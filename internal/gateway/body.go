@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -105,22 +106,50 @@ func (x *exchange) unbuffer() {
 	x.buffered = 0
 }
 
+// heldBody reads a body that is held in memory, and lets go of it when it is
+// closed. The transport does that when it has sent it; the answer may take long
+// after that.
+type heldBody struct {
+	mu   sync.Mutex // it may be closed while it is read
+	rest []byte
+}
+
+// Read implements io.Reader.
+func (b *heldBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
+}
+
+// Close implements io.Closer.
+func (b *heldBody) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rest = nil
+	return nil
+}
+
 // upload is the body of a request that is passed on unread, within its bounds
 // of size and time. Only the time that the client takes counts, not that of the
-// worker. Once it is closed nothing reads the client's body any more, however
-// long the transport holds on to it.
+// worker.
 type upload struct {
-	body    io.ReadCloser
+	from    *http.Request
 	control *http.ResponseController
 	most    int64
+	trailer http.Header // of the request to the worker: filled in at the end
 
 	reading sync.Mutex // held while the client's body is read
 	read    int64
 	took    time.Duration
-	done    bool // it was read to its end
 
-	deadline sync.Mutex // held while the deadline of a read is set
-	closed   bool
+	mu     sync.Mutex // guards what follows
+	done   bool       // it was read to its end
+	closed bool
 }
 
 // uploadError is why an upload was broken off.
@@ -136,66 +165,116 @@ func (u *upload) Read(p []byte) (int, error) {
 	if !u.begin(began.Add(bodyDeadline(u.read) - u.took)) {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	n, err := u.body.Read(p)
-	u.begin(time.Time{})
+	n, err := u.from.Body.Read(p)
 	u.took += time.Since(began)
 	u.read += int64(n)
+	if err == io.EOF && u.trailer != nil {
+		maps.Copy(u.trailer, u.from.Trailer)
+	}
+	u.end(err == io.EOF)
 	switch {
 	case u.read > u.most:
 		return 0, &uploadError{*tooLarge(u.most)}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, &uploadError{reply.Denial{Code: reply.BodyTooSlow}}
 	}
-	u.done = u.done || err == io.EOF
 	return n, err
 }
 
 // begin sets the deadline of a read, unless the upload was closed.
 func (u *upload) begin(deadline time.Time) bool {
-	u.deadline.Lock()
-	defer u.deadline.Unlock()
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	if !u.closed {
 		_ = u.control.SetReadDeadline(deadline) // none where there is no connection
 	}
 	return !u.closed
 }
 
-// Close ends a read that is under way, and makes it the last.
-func (u *upload) Close() error {
-	u.deadline.Lock()
-	u.closed = true
-	err := u.control.SetReadDeadline(time.Unix(1, 0))
-	u.deadline.Unlock()
-	if err == nil {
-		u.reading.Lock()
-		defer u.reading.Unlock()
+// end takes the deadline of a read away, unless the upload was closed: then the
+// deadline is no longer its own.
+func (u *upload) end(done bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.closed {
+		u.done = done
+		_ = u.control.SetReadDeadline(time.Time{})
 	}
+}
+
+// whole reports whether the body was read to its end.
+func (u *upload) whole() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.done
+}
+
+// Close implements io.Closer. A read that is under way goes on, but is the last.
+func (u *upload) Close() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.closed = true
 	return nil
 }
 
-// What is left of a body that nobody reads is waited for this long and no
-// longer, and up to this size, so that the connection can serve another
-// request.
+// What is left of a small body that nobody reads is waited for, but no longer
+// than drainTime, so that the connection can serve another request. Where the
+// connection ends anyway, the client is listened to for lingerTime, as it may
+// lose the answer when it is cut off while it sends.
 const (
+	drainBytes = 256 << 10
 	drainTime  = 5 * time.Second
-	drainBytes = 64 << 10
+	lingerTime = 500 * time.Millisecond
 )
 
-// drain reads what is left of the client's body after the answer. Where that is
-// too much, or does not come, the connection is cut: what still comes would be
-// taken for another request.
-func (x *exchange) drain() {
+// close tells the client, with an answer that begins now, that the connection
+// ends with it, where what still comes of the body may be too much to wait for:
+// it would be taken for another request.
+func (x *exchange) close() {
 	switch {
-	case x.r.ProtoMajor != 1 || x.r.ContentLength == 0 || x.body != nil || x.cut || x.status == http.StatusSwitchingProtocols,
-		x.upload != nil && x.upload.done,
-		x.r.Header.Get("Expect") != "": // the server closes the connection by itself
+	case x.r.ProtoMajor != 1 || x.r.ContentLength == 0 || x.read:
+		return
+	case x.upload != nil && x.upload.whole():
+		return
+	case x.upload == nil && !x.cut && 0 < x.r.ContentLength && x.r.ContentLength <= drainBytes:
+		return // drained
+	}
+	x.closing = true
+	x.w.Header().Set("Connection", "close")
+}
+
+// drain deals with what is left of the client's body after the answer. No read
+// of it may be under way when net/http has the connection back.
+func (x *exchange) drain() {
+	u := x.upload
+	if u != nil {
+		_ = u.Close() // the transport may hold on to it
+	}
+	if x.r.ProtoMajor != 1 || x.r.ContentLength == 0 || x.read || x.status == http.StatusSwitchingProtocols || u != nil && u.whole() {
 		return
 	}
 	control := http.NewResponseController(x.w)
-	if control.Flush() != nil || control.SetReadDeadline(time.Now().Add(drainTime)) != nil {
+	// The server says by itself that the connection ends, to who asks whether
+	// to send the body.
+	ends := x.closing || x.r.Header.Get("Expect") != "" && x.r.ProtoAtLeast(1, 1)
+	until := time.Now().Add(drainTime)
+	switch {
+	case x.aborted:
+		until = time.Unix(1, 0)
+	case ends:
+		until = time.Now().Add(lingerTime)
+	}
+	if !x.aborted && control.Flush() != nil || control.SetReadDeadline(until) != nil {
 		return // not a connection
 	}
-	if _, err := io.CopyN(io.Discard, x.r.Body, drainBytes); err != io.EOF {
+	if u != nil {
+		u.reading.Lock()
+		defer u.reading.Unlock()
+	}
+	if ends || x.aborted {
+		return // net/http reads on until the deadline
+	}
+	if _, err := io.CopyN(io.Discard, x.r.Body, drainBytes+1); err != io.EOF {
 		panic(http.ErrAbortHandler)
 	}
 }

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -9,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"time"
 
 	"github.com/penstock-dev/penstock"
@@ -37,13 +37,17 @@ type exchange struct {
 	cred     identity.Credential
 
 	asked    provider.Request
-	body     []byte // what the worker gets, of a metered request
+	read     bool   // the body was read: the request is metered
+	body     []byte // of it, what the worker gets; until it has answered
 	cut      bool   // the client's body was given up
+	closing  bool   // the client was told that the connection ends
+	aborted  bool   // the connection is cut within the answer
 	upload   *upload
 	buffered int64 // bytes of it that count against MaxBuffered
 	need     policy.Need
 	room     [4]penstock.Charge
 	res      *penstock.Reservation // nil: nothing was charged
+	standing *penstock.Decision    // how its limits stand, for the headers; nil when nothing was decided
 	slot     queue.Slot
 	decided  bool // a verdict was counted
 
@@ -53,6 +57,7 @@ type exchange struct {
 	sent    bool // a worker may have seen something of it
 	status  int  // of the answer; 0 while there is none
 	metered bool // the answer is read
+	events  bool // it is a stream of events
 	flowed  bool // some of its body has come
 	broken  error
 	answer  answer
@@ -64,7 +69,8 @@ func (x *exchange) serve() {
 	raw := rawPath(x.r.RequestURI)
 	x.path = cleanPath(raw)
 	x.id = requestID(x.r.Header.Get("X-Request-Id"))
-	x.endpoint = x.route()
+	others := otherReadings(raw)
+	x.endpoint = x.route(others)
 	if x.r.ContentLength != 0 {
 		// An answer does not wait for a body that nobody reads. (HTTP/2 is
 		// always so; the error says that.)
@@ -79,7 +85,7 @@ func (x *exchange) serve() {
 		x.refuse(reply.Denial{Code: reply.ShuttingDown})
 		return
 	}
-	if x.isClosed() {
+	if x.isClosed(others) {
 		x.refuse(reply.Denial{Code: reply.NotFound})
 		return
 	}
@@ -109,30 +115,23 @@ func (x *exchange) serve() {
 	x.forward()
 }
 
-// route is what method and path say. A path that becomes a metered one when its
-// %2F are slashes is that one: some workers decode before they route.
-func (x *exchange) route() traffic.Endpoint {
+// route is what method and path say. A path that some workers may read as a
+// metered one is that one.
+func (x *exchange) route(others []string) traffic.Endpoint {
 	e := provider.Route(x.r.Method, x.path)
-	if !e.Metered() {
-		if s := slashed(x.path); s != x.path {
-			return provider.Route(x.r.Method, s)
+	for _, p := range others {
+		if other := provider.Route(x.r.Method, p); other.Metered() && !e.Metered() {
+			e = other
 		}
 	}
 	return e
 }
 
 // isClosed reports whether the path is a route of the workers' that nobody has
-// opened.
-func (x *exchange) isClosed() bool {
-	if x.r.Method == http.MethodConnect {
-		return true
-	}
-	for _, p := range []string{x.path, slashed(x.path)} {
-		if closed.has(p) && !x.rules.open.has(p) {
-			return true
-		}
-	}
-	return false
+// opened, or some workers may read it as one.
+func (x *exchange) isClosed(others []string) bool {
+	shut := func(p string) bool { return closed.has(p) && !x.rules.open.has(p) }
+	return x.r.Method == http.MethodConnect || shut(x.path) || slices.ContainsFunc(others, shut)
 }
 
 // health answers for penstock itself; the workers' own is not asked.
@@ -178,6 +177,7 @@ func (x *exchange) peek() bool {
 		x.refuse(*problem)
 		return false
 	}
+	x.read = true
 	var err error
 	if x.asked, err = x.g.Peeker.Peek(x.endpoint, body); err != nil {
 		x.refuse(reply.Denial{Code: reply.InvalidRequest, Message: err.Error()})
@@ -209,7 +209,7 @@ func (x *exchange) reserve() bool {
 		x.refuse(reply.Denial{Code: reply.StoreUnavailable})
 		return false
 	}
-	x.res = res
+	x.res, x.standing = res, &res.Decision
 	if !res.Allowed {
 		x.deny(&res.Decision)
 	}
@@ -263,7 +263,7 @@ func (x *exchange) deny(d *penstock.Decision) {
 		denial.Global = &reply.Global{Current: b.Used + b.Amount, Limit: rule.Limit.Most()}
 	}
 	x.verdict(traffic.Verdict{Code: denial.Code.String(), Rule: rule.Name, Wait: d.RetryAfter})
-	x.setLimits(x.w.Header(), d)
+	x.standing = d
 	x.refuse(denial)
 }
 
@@ -308,8 +308,9 @@ func (x *exchange) setLimits(h http.Header, d *penstock.Decision) {
 func (x *exchange) refuse(d reply.Denial) {
 	h := x.w.Header()
 	h.Set("X-Request-Id", x.id)
-	if x.cut && x.r.ProtoMajor == 1 {
-		h.Set("Connection", "close") // what still comes of the body is not a request
+	x.close()
+	if x.standing != nil {
+		x.setLimits(h, x.standing)
 	}
 	x.status = d.Code.Status()
 	x.rules.Errors.Write(x.w, x.r, x.endpoint.Dialect, d)
@@ -317,7 +318,7 @@ func (x *exchange) refuse(d reply.Denial) {
 
 // forward sends the request to a worker and copies the answer.
 func (x *exchange) forward() {
-	if x.endpoint.Kind == traffic.Other && x.r.Method == http.MethodPost || x.endpoint.Metered() && x.body == nil {
+	if x.endpoint.Kind == traffic.Other && x.r.Method == http.MethodPost || x.endpoint.Metered() && !x.read {
 		x.g.Metrics.Unmetered(x.path)
 	}
 	ctx, cancel := context.WithCancelCause(x.r.Context())
@@ -333,8 +334,8 @@ func (x *exchange) forward() {
 		ErrorLog:       x.g.errorLog,
 	}
 	r := x.r.WithContext(ctx)
-	if x.body == nil && r.ContentLength != 0 {
-		x.upload = &upload{body: r.Body, control: http.NewResponseController(x.w), most: x.rules.MaxBody}
+	if !x.read && r.ContentLength != 0 {
+		x.upload = &upload{from: x.r, control: http.NewResponseController(x.w), most: x.rules.MaxBody}
 		r.Body = x.upload
 	}
 	x.sent = true // until the pool says that nothing was
@@ -348,15 +349,20 @@ func (x *exchange) rewrite(p *httputil.ProxyRequest) {
 	x.cred.Strip(out.Header)
 	x.setForwarded(p)
 	out.Header.Set("X-Request-Id", x.id)
-	if x.body == nil {
+	if x.upload != nil && p.In.ContentLength < 0 {
+		if out.Trailer == nil {
+			out.Trailer = http.Header{}
+		}
+		x.upload.trailer = out.Trailer
+	}
+	if !x.read {
 		return
 	}
 	out.Header.Del("Accept-Encoding") // the answer is read
 	out.Header.Del("Expect")          // the body is here
-	body := x.body
-	out.ContentLength = int64(len(body))
+	out.ContentLength = int64(len(x.body))
 	out.TransferEncoding = nil
-	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	out.GetBody = func() (io.ReadCloser, error) { return &heldBody{rest: x.body}, nil }
 	out.Body, _ = out.GetBody()
 }
 
@@ -393,7 +399,8 @@ func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
 		x.status = statusClientClosed
 	case errors.Is(context.Cause(x.ctx), errTimeout):
 		x.refuse(reply.Denial{Code: reply.UpstreamTimeout})
-	case errors.Is(err, workers.ErrNoWorker):
+	case !x.sent:
+		x.g.Log.Warn("no worker could be reached", "request_id", x.id, "error", err)
 		x.refuse(reply.Denial{Code: reply.NoWorker})
 	default:
 		x.g.Log.Warn("no worker answered", "request_id", x.id, "error", err)

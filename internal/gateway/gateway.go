@@ -147,18 +147,21 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		switch fault := recover(); {
 		case fault == nil:
 		case fault == http.ErrAbortHandler:
-			x.cut = true
+			x.aborted = true
 			panic(fault) // the connection is to be cut, and nothing else
 		default:
 			g.Log.Error("a request failed by a fault of penstock", "request_id", x.id, "fault", fault, "stack", string(debug.Stack()))
 			if x.status != 0 {
-				x.cut = true
+				x.aborted = true
 				panic(http.ErrAbortHandler)
 			}
 			x.refuse(reply.Denial{Code: reply.InternalError})
 		}
 	}()
 	x.serve()
+	if x.status == statusClientClosed {
+		panic(http.ErrAbortHandler) // no answer is an empty 200 to net/http
+	}
 }
 
 // bufferPool lends the buffers that answers are copied with.

@@ -2,17 +2,22 @@ package gateway
 
 import "strings"
 
-// rawPath is the path of a request target as the client sent it: in origin
-// form, in absolute form, or "*".
+// rawPath is the path of a request target as the client sent it and a worker
+// gets it: in origin form, in absolute form, or "*". A target that is none of
+// them has the path "/".
 func rawPath(target string) string {
-	if !strings.HasPrefix(target, "/") {
-		if _, rest, ok := strings.Cut(target, "://"); ok {
-			if i := strings.IndexAny(rest, "/?"); i < 0 || rest[i] == '?' {
-				target = "/"
-			} else {
-				target = rest[i:]
+	if !strings.HasPrefix(target, "/") && target != "*" {
+		_, rest, _ := strings.Cut(target, ":")
+		if authority, ok := strings.CutPrefix(rest, "//"); ok {
+			rest = ""
+			if i := strings.IndexAny(authority, "/?"); i >= 0 {
+				rest = authority[i:]
 			}
 		}
+		if !strings.HasPrefix(rest, "/") {
+			return "/"
+		}
+		target = rest
 	}
 	path, _, _ := strings.Cut(target, "?")
 	return path
@@ -26,22 +31,51 @@ func cleanPath(raw string) string {
 	if isClean(raw) {
 		return withoutTwin(raw)
 	}
-	var segments []string
-	for _, s := range strings.Split(raw, "/") {
-		s, _, _ = strings.Cut(s, ";")
-		s = decode(s)
-		s, _, _ = strings.Cut(s, ";") // a worker may decode first and cut then
+	segments := strings.Split(raw, "/")
+	for i, s := range segments {
+		// A worker may cut first or decode first.
+		segments[i] = withoutParameters(decode(withoutParameters(s)))
+	}
+	return withoutTwin(resolve(segments))
+}
+
+// otherReadings are what workers may take a path for that is not clean, besides
+// what cleanPath says: those that decode all of it before they look for slashes
+// and dots, with what follows a ; and without.
+func otherReadings(raw string) []string {
+	if isClean(raw) {
+		return nil
+	}
+	segments := strings.Split(raw, "/")
+	for i, s := range segments {
+		segments[i] = withoutParameters(s)
+	}
+	readings := []string{raw, strings.Join(segments, "/")}
+	for i, r := range readings {
+		r = strings.ReplaceAll(decode(r), "%2F", "/")
+		readings[i] = withoutTwin(resolve(strings.Split(r, "/")))
+	}
+	return readings
+}
+
+func withoutParameters(segment string) string {
+	s, _, _ := strings.Cut(segment, ";")
+	return s
+}
+
+// resolve joins segments without those that are empty, and without dots.
+func resolve(segments []string) string {
+	kept := segments[:0]
+	for _, s := range segments {
 		switch s {
 		case "", ".":
 		case "..":
-			if len(segments) > 0 {
-				segments = segments[:len(segments)-1]
-			}
+			kept = kept[:max(len(kept)-1, 0)]
 		default:
-			segments = append(segments, s)
+			kept = append(kept, s)
 		}
 	}
-	return withoutTwin("/" + strings.Join(segments, "/"))
+	return "/" + strings.Join(kept, "/")
 }
 
 // isClean reports whether nothing in the path needs cleaning.
@@ -122,10 +156,6 @@ func withoutTwin(path string) string {
 	}
 	return path
 }
-
-// slashed is a cleaned path with its %2F as slashes, as workers read it that
-// decode the whole path before they route.
-func slashed(path string) string { return strings.ReplaceAll(path, "%2F", "/") }
 
 // closed are the routes of workers that are for their operators: metrics, and
 // what changes the worker for everybody. A /* at the end is all below.

@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"fmt"
-
 	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/traffic"
 )
@@ -15,20 +13,14 @@ type Need struct {
 	Least penstock.Amounts
 }
 
-// TooLarge is why a request can never pass: even the least that it can use is
-// more than a limit lets through at once.
-type TooLarge struct {
-	Rule *Rule
-	// Message is for the client, and names the largest value that passes.
-	Message string
-}
-
 // Need estimates what the request needs. A request whose path is not metered
-// needs itself and a place in flight.
+// needs itself and a place in flight, a list of models itself alone.
 func (p *Policy) Need(c *traffic.Caller, a *traffic.Ask) Need {
 	var n Need
 	n.Amounts[penstock.Requests], n.Least[penstock.Requests] = 1, 1
-	n.Amounts[penstock.Concurrent], n.Least[penstock.Concurrent] = 1, 1
+	if a.Kind != traffic.ModelList {
+		n.Amounts[penstock.Concurrent], n.Least[penstock.Concurrent] = 1, 1
+	}
 	if !a.Metered() {
 		return n
 	}
@@ -68,7 +60,8 @@ func (p *Policy) output(c *traffic.Caller, a *traffic.Ask) (reserve, least int64
 // client's mere maximum, is cut to what the limit lets through at once; when
 // even the least is more, that is a TooLarge.
 func (p *Policy) Charges(dst []penstock.Charge, c *traffic.Caller, a *traffic.Ask, n *Need) ([]penstock.Charge, *TooLarge) {
-	var large *TooLarge
+	begin := len(dst)
+	var tightest *Rule // of those that the request is too large for
 	add := func(g *group, key, overflow string, keep bool) {
 		for i := range g.rules {
 			l := &g.rules[i].Limit
@@ -76,8 +69,8 @@ func (p *Policy) Charges(dst []penstock.Charge, c *traffic.Caller, a *traffic.As
 			if amount == 0 && n.Least[l.Unit] == 0 {
 				continue
 			}
-			if large == nil && n.Least[l.Unit] > most {
-				large = &TooLarge{Rule: &g.rules[i], Message: tooLarge(a, n, l.Unit, most)}
+			if n.Least[l.Unit] > most && (tightest == nil || most < tightest.Limit.Most()) {
+				tightest = &g.rules[i]
 			}
 			dst = append(dst, penstock.Charge{
 				Key:      key,
@@ -97,17 +90,22 @@ func (p *Policy) Charges(dst []penstock.Charge, c *traffic.Caller, a *traffic.As
 	if g := p.planOf(c); g != nil {
 		add(g, planKey(c), "plan|"+overflow, c.Listed)
 	}
-	if m := p.modelOf(a.Model); m != nil {
-		if p.perModel {
-			add(m.group, "model|"+m.name+"|"+c.ID, "model|"+m.name+"|"+overflow, c.Listed)
-		} else {
-			add(m.group, "model|"+m.name, "", true)
+	if a.Metered() {
+		if m := p.modelOf(a.Model); m != nil && m.group != nil {
+			if p.perModel {
+				add(m.group, "model|"+m.name+"|"+c.ID, "model|"+m.name+"|"+overflow, c.Listed)
+			} else {
+				add(m.group, "model|"+m.name, "", true)
+			}
 		}
 	}
 	if p.global != nil {
 		add(p.global, globalKey, "", true)
 	}
-	return dst, large
+	if tightest == nil {
+		return dst, nil
+	}
+	return dst, &TooLarge{Rule: tightest, Message: tooLarge(tightest, dst[begin:], a, n)}
 }
 
 // Precheck appends to dst the charges that are known before the body is read:
@@ -146,27 +144,4 @@ func (p *Policy) Learn(c *traffic.Caller, a *traffic.Ask, u traffic.Usage) {
 	if c.Verified && a.Kind != traffic.Embeddings {
 		p.learned.Learn(c.ID, a.Model, u.Output/max(a.Answers, 1))
 	}
-}
-
-// tooLarge tells the client of a request that can never pass what would.
-func tooLarge(a *traffic.Ask, n *Need, u penstock.Unit, most int64) string {
-	const bytesPerToken = 128 // at which the least input is reckoned
-	input, output := n.Least[penstock.InputTokens], n.Least[penstock.OutputTokens]
-	words := map[penstock.Unit]string{
-		penstock.InputTokens:  "input tokens",
-		penstock.OutputTokens: "output tokens",
-		penstock.Tokens:       "tokens",
-	}[u]
-	text := fmt.Sprintf("This request needs at least %d %s; at most %d can pass at once. ", n.Least[u], words, most)
-	switch {
-	case u == penstock.OutputTokens:
-		return text + fmt.Sprintf("Ask for at most %d output tokens.", most)
-	case u == penstock.Tokens && output > 0 && input < most:
-		return text + fmt.Sprintf("Ask for at most %d output tokens.", most-input)
-	}
-	ids := a.LeastInput - (a.TextBytes+bytesPerToken-1)/bytesPerToken
-	if a.TextBytes == 0 || ids >= most {
-		return text + fmt.Sprintf("Send at most %d input tokens.", most)
-	}
-	return text + fmt.Sprintf("Send at most %d bytes of text.", (most-ids)*bytesPerToken)
 }

@@ -10,6 +10,7 @@ const (
 	learnedCallers = 4096 // (caller, model) pairs that are remembered
 	learnedAnswers = 256  // the last answers of each
 	learnedFrom    = 20   // answers from which on they count
+	learnedName    = 256  // the longest name of a model, in bytes: clients choose them
 )
 
 // Learned remembers how long the last answers were that a verified caller had
@@ -56,8 +57,12 @@ func (l *Learned) P99(caller, model string) (int64, bool) {
 	return a.p99, true
 }
 
-// Learn adds the length of one answer, in output tokens.
+// Learn adds the length of one answer, in output tokens. Of models with a name
+// of more than 256 bytes nothing is learned.
 func (l *Learned) Learn(caller, model string, tokens int64) {
+	if len(model) > learnedName {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := pair{caller, model}

@@ -2,8 +2,6 @@ package policy
 
 import (
 	"cmp"
-	"maps"
-	"slices"
 	"strings"
 )
 
@@ -11,7 +9,7 @@ import (
 // latest versions, or a glob.
 type model struct {
 	name  string
-	group *group
+	group *group // nil when nothing limits it
 	glob  bool
 	fixed int // letters that are not a glob's *
 }
@@ -33,12 +31,11 @@ func (m *model) matches(name string) bool {
 	return ok && (rest == "" || rest == "-latest" || dated(rest))
 }
 
-// modelOf returns the entry for a model's name: the longest that matches, and
-// of two as long a name before a glob; nil if there is none.
+// modelOf returns the entry for a model's name: the longest that matches, of two
+// as long a name before a glob, and of two globs the first; nil if there is none.
+// A request that names no model has the entry *, since a worker may answer it
+// all the same.
 func (p *Policy) modelOf(name string) *model {
-	if name == "" {
-		return nil
-	}
 	var best *model
 	for i := range p.models {
 		m := &p.models[i]
@@ -101,5 +98,3 @@ func globMatches(pattern, name string) bool {
 		name, rest = name[i+len(part):], next
 	}
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

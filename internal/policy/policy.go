@@ -4,6 +4,8 @@ package policy
 
 import (
 	"fmt"
+	"math"
+	"math/bits"
 	"net/netip"
 	"strings"
 	"time"
@@ -37,7 +39,6 @@ type Rule struct {
 type group struct {
 	limits *penstock.Limits
 	rules  []Rule // by index of the limit
-	units  [penstock.NumUnits]bool
 }
 
 // Policy is the compiled rules. It does not change, and may be used by any
@@ -47,6 +48,7 @@ type Policy struct {
 	enabled  bool
 	plan     *group            // of a caller without one of its own; nil if it has no limits
 	plans    map[string]*group // by Caller.ID; nil values are plans without limits
+	own      []*group          // those of plans in the order of the file
 	models   []model
 	perModel bool // per caller, not one for all
 	global   *group
@@ -97,7 +99,8 @@ func New(c *config.Config, learned *Learned) (*Policy, error) {
 	if r.PerKey.Enabled {
 		for _, k := range r.PerKey.Keys {
 			plan := override(base, b.rules("per_key", k.Limits))
-			p.plans[CallerID(k.Key)] = b.group(plan, "key "+keyName(k.Key), "caller")
+			g := b.group(plan, "key "+keyName(k.Key), "caller")
+			p.plans[CallerID(k.Key)], p.own = g, append(p.own, g)
 		}
 	}
 	if r.PerModel.Enabled {
@@ -111,9 +114,8 @@ func New(c *config.Config, learned *Learned) (*Policy, error) {
 			for i := range rules {
 				rules[i].Shown = m.Name + "." + rules[i].Shown
 			}
-			if g := b.group(rules, "model "+m.Name, per); g != nil {
-				p.models = append(p.models, newModel(m.Name, g))
-			}
+			// One without limits counts too: it lifts what a shorter one says.
+			p.models = append(p.models, newModel(m.Name, b.group(rules, "model "+m.Name, per)))
 		}
 	}
 	rules := b.rules("global", r.Global)
@@ -183,8 +185,7 @@ func (b *builder) limit(l config.Limit) penstock.Limit {
 		steps = int(w.Size / w.Precision)
 	}
 	if l.Per == "minute" && w.Size != time.Minute {
-		out.Window = w.Size
-		out.Amount = l.Amount * int64(w.Size/time.Microsecond) / int64(time.Minute/time.Microsecond)
+		out.Window, out.Amount = w.Size, scale(l.Amount, w.Size)
 	}
 	switch b.rate.Algorithm {
 	case "fixed_window":
@@ -195,6 +196,17 @@ func (b *builder) limit(l config.Limit) penstock.Limit {
 		out.Precision = penstock.Precision(out.Window, steps)
 	}
 	return out
+}
+
+// scale is what amount a minute comes to in size, which may be more than any
+// limit can have, but does not wrap around.
+func scale(amount int64, size time.Duration) int64 {
+	hi, lo := bits.Mul64(uint64(amount), uint64(size))
+	if hi >= uint64(time.Minute) {
+		return math.MaxInt64
+	}
+	n, _ := bits.Div64(hi, lo, uint64(time.Minute))
+	return int64(min(n, math.MaxInt64))
 }
 
 // override is the plan base with what own names in its place.
@@ -224,7 +236,6 @@ func (b *builder) group(rules []Rule, match, per string) *group {
 		r.Match, r.Per = match, per
 		limits = append(limits, r.Limit)
 		g.rules = append(g.rules, r)
-		g.units[r.Limit.Unit] = true
 	}
 	if len(limits) == 0 {
 		return nil
@@ -255,8 +266,8 @@ func (p *Policy) Rules() (rules []Rule) {
 		}
 	}
 	add(p.plan)
-	for _, id := range sortedKeys(p.plans) {
-		add(p.plans[id])
+	for _, g := range p.own {
+		add(g)
 	}
 	for i := range p.models {
 		add(p.models[i].group)
@@ -273,19 +284,6 @@ func (p *Policy) Kept(listed int) int {
 		return n + listed*len(p.models)
 	}
 	return n + len(p.models)
-}
-
-// Enabled reports whether anything can be limited at all.
-func (p *Policy) Enabled() bool {
-	if p.plan != nil || len(p.models) > 0 || p.global != nil {
-		return true
-	}
-	for _, g := range p.plans {
-		if g != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // Bypass reports whether a request skips every limit: by its caller's key, by

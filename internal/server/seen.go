@@ -46,10 +46,10 @@ func (s *Server) ready() error {
 // Hits returns the denials so far, by rule and listed key.
 func (s *Server) Hits() []telemetry.Hit { return s.metrics.Hits() }
 
-// debt is what was charged beyond limits so far, by unit.
+// debt is what was used beyond limits so far, by unit.
 func (s *Server) debt() map[string]int64 {
 	debt := map[string]int64{}
-	for u, n := range s.store.Stats().Debt {
+	for u, n := range s.limiter.Debt() {
 		if u := penstock.Unit(u); n > 0 || u == penstock.Tokens {
 			debt[u.String()] = n
 		}

@@ -53,6 +53,8 @@ type Server struct {
 
 	reloading sync.Mutex // one at a time
 
+	started *config.Config // what it began with
+
 	mu       sync.Mutex // guards what follows
 	config   *config.Config
 	policy   *policy.Policy
@@ -84,12 +86,9 @@ func New(o Options) (*Server, error) {
 	if len(c.Workers) == 0 {
 		return nil, config.Errors{{File: "--worker-urls", Message: "no worker to send requests to: say --worker-urls http://HOST:PORT, or add workers to the configuration"}}
 	}
-	s := &Server{load: o.Load, learned: new(identity.Learned), answers: policy.NewLearned(), level: new(slog.LevelVar)}
+	s := &Server{load: o.Load, started: c, learned: new(identity.Learned), answers: policy.NewLearned(), level: new(slog.LevelVar)}
 	_, _ = rand.Read(s.nameKey[:]) // never fails
 	s.log = newLogger(c, o.Log, s.level)
-	for _, w := range warnings {
-		s.log.Warn(w.String())
-	}
 	if s.queue, err = queue.New(slots(c)); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
@@ -118,6 +117,7 @@ func New(o Options) (*Server, error) {
 	if err := s.apply(c); err != nil {
 		return nil, err
 	}
+	s.warn(c, warnings)
 	if s.front, err = net.Listen("tcp", c.Listen); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
@@ -286,8 +286,9 @@ func (s *Server) Reload() error {
 		s.log.Error("the configuration was not reloaded", "error", err)
 		return err
 	}
-	for _, w := range warnings {
-		s.log.Warn(w.String())
+	s.warn(c, warnings)
+	if keys := s.needRestart(c); len(keys) > 0 {
+		s.log.Warn("these keys have changed and take effect at the next start: restart penstock", "keys", keys)
 	}
 	s.log.Info("the configuration was reloaded")
 	return nil

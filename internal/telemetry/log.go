@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/penstock-dev/penstock/internal/traffic"
 )
@@ -52,7 +53,7 @@ func NewLog(logger *slog.Logger, which Decisions) *Log {
 	return &Log{logger: logger, which: which, rules: map[string]*second{}}
 }
 
-// Decided writes the line of one decision made at now.
+// Decided writes the line of one decision about a request that came at now.
 func (l *Log) Decided(now time.Time, v *traffic.Verdict) {
 	if v.Allowed && l.which == Denied {
 		return
@@ -109,7 +110,9 @@ func (l *Log) sample(now time.Time, v *traffic.Verdict) (dropped int, write bool
 		s = &second{at: now}
 		l.rules[v.Rule] = s
 	}
-	if now.Sub(s.at) >= time.Second || now.Before(s.at) {
+	// A request that waited long comes with an earlier time: it is of the
+	// present second, too.
+	if now.Sub(s.at) >= time.Second {
 		s.at, s.lines = now, 0
 	}
 	s.lines++
@@ -121,10 +124,14 @@ func (l *Log) sample(now time.Time, v *traffic.Verdict) (dropped int, write bool
 	return dropped, true
 }
 
-// cut shortens what a client may have chosen.
+// cut shortens what a client may have chosen, between two letters.
 func cut(s string) string {
 	if len(s) <= mostBytes {
 		return s
 	}
-	return s[:mostBytes] + "…"
+	end := mostBytes
+	for end > mostBytes-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
 }

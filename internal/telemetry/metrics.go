@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -24,7 +25,7 @@ type Gauges struct {
 	QueueDepth, QueueCapacity func() int
 	// Counters is how many keys have counters.
 	Counters func() int64
-	// Debt is how much was charged beyond limits so far, by unit.
+	// Debt is how much was charged beyond limits since the start, by unit.
 	Debt func() map[string]int64
 	// Usage is the share of each limit of each listed caller that is used.
 	Usage func() []Usage
@@ -138,7 +139,7 @@ func NewMetrics(prefix string, g Gauges) *Metrics {
 		gauge("counters", "Keys that have counters.", func() float64 { return float64(g.Counters()) })
 	}
 	if g.Debt != nil {
-		m.register(&debtCollector{prometheus.NewDesc(prefix+"debt", "What was charged beyond limits since the start, by unit.", []string{"unit"}, nil), g.Debt})
+		m.register(&debtCollector{prometheus.NewDesc(prefix+"debt", "What was used beyond limits since the start, by unit.", []string{"unit"}, nil), g.Debt})
 	}
 	if g.Usage != nil {
 		m.register(&usageCollector{prometheus.NewDesc(prefix+"rate_limit_usage_ratio", "Share of a limit that is used, by rule and listed key.", []string{"rule", "key"}, nil), g.Usage})
@@ -168,7 +169,10 @@ func Version() string {
 
 // Handler answers scrapes.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		EnableOpenMetrics: true,
+		ErrorHandling:     promhttp.ContinueOnError, // one figure that is wrong hides no other
+	})
 }
 
 // Known makes models, names of listed keys and paths values that labels show,
@@ -253,7 +257,7 @@ func (m *Metrics) Rejected(reason string) { m.rejected.WithLabelValues(reason).I
 // Used counts the tokens of a request. answered says that a worker answered it
 // 2xx: from then on the model's name is one that labels show.
 func (m *Metrics) Used(model string, answered bool, u traffic.Usage) {
-	if answered && model != "" && len(model) <= mostLabelBytes {
+	if answered && model != "" && len(model) <= mostBytes && utf8.ValidString(model) {
 		m.models.add(model)
 	}
 	model = m.models.show(model)
@@ -261,9 +265,6 @@ func (m *Metrics) Used(model string, answered bool, u traffic.Usage) {
 	m.count("output", model, u.Output)
 	m.count("cached_input", model, u.CachedInput)
 }
-
-// mostLabelBytes is how long a string from a client may be to become a label.
-const mostLabelBytes = 128
 
 func (m *Metrics) count(kind, model string, n int64) {
 	if n > 0 {
@@ -313,7 +314,9 @@ func (c *debtCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
 
 func (c *debtCollector) Collect(ch chan<- prometheus.Metric) {
 	for unit, n := range c.read() {
-		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, float64(n), unit)
+		// A gauge, though it only grows: a counter's name would end in _total
+		// where the scraper speaks OpenMetrics, and nowhere else.
+		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(n), unit)
 	}
 }
 
