@@ -118,15 +118,22 @@ const groupRoom = 6
 // groupsOf appends the groups of the charges to dst.
 func (s *MemoryStore) groupsOf(dst []group, charges []Charge) []group {
 	for i := 0; i < len(charges); {
-		c, j := &charges[i], i+1
-		for j < len(charges) && charges[j].Key == c.Key {
+		j := i + 1
+		for j < len(charges) && charges[j].Key == charges[i].Key {
 			j++
 		}
-		dst = append(dst, group{hashed: s.index.hash(c.Key), first: c, charges: charges[i:j], lay: s.layoutOf(c.Limits)})
-		dst[len(dst)-1].mark(false)
+		dst = append(dst, s.groupOf(charges[i:j]))
 		i = j
 	}
 	return dst
+}
+
+// groupOf is the group of charges of one key.
+func (s *MemoryStore) groupOf(charges []Charge) group {
+	c := &charges[0]
+	g := group{hashed: s.index.hash(c.Key), first: c, charges: charges, lay: s.layoutOf(c.Limits)}
+	g.mark(false)
+	return g
 }
 
 // mark notes in the charges under which key they are counted.
@@ -163,6 +170,16 @@ func (s *MemoryStore) decide(at time.Time, charges []Charge, take bool) (time.Ti
 		return time.Time{}, err
 	}
 	m := s.moment(at)
+	if at.IsZero() {
+		at = time.UnixMicro(m.now)
+	}
+	if len(charges) == 1 { // the common case, and a pass less
+		g := s.groupOf(charges)
+		s.lockOne(&g, m)
+		s.try1(&g, &charges[0], m, take)
+		g.head.mu.Unlock()
+		return at, nil
+	}
 	var room [groupRoom]group
 	groups := s.groupsOf(room[:0], charges)
 	if err := s.lock(groups, m); err != nil {
@@ -172,32 +189,30 @@ func (s *MemoryStore) decide(at time.Time, charges []Charge, take bool) (time.Ti
 	for i := range groups {
 		g := &groups[i]
 		for j := range g.charges {
-			c := &g.charges[j]
-			c.RetryAfter = 0
-			if c.Amount > 0 {
-				if wait := s.wait(g.slot(c), g.words, m, c.Amount); wait != 0 {
-					c.RetryAfter = duration(wait)
-					fits = false
-				}
-			}
+			fits = s.try1(g, &g.charges[j], m, false) && fits
 		}
 	}
 	for i := range groups {
 		g := &groups[i]
-		for j := range g.charges {
-			c := &g.charges[j]
-			if fits && take && c.Amount > 0 {
-				s.add(g.slot(c), g.words, m, c.Amount)
-				if c.Shared {
-					s.overflowed.Add(1)
-				}
+		if fits && take {
+			for j := range g.charges {
+				s.try1(g, &g.charges[j], m, true)
 			}
-			used, reset := s.status(g.slot(c), g.words, m)
-			c.Used, c.Reset = used, duration(reset)
 		}
 		g.head.mu.Unlock()
 	}
-	return time.UnixMicro(m.now), nil
+	return at, nil
+}
+
+// try1 tries one charge of a locked group, fills in its Status, and reports
+// whether it fits.
+func (s *MemoryStore) try1(g *group, c *Charge, m moment, take bool) bool {
+	wait, used, reset := s.try(g.slot(c), g.words, m, c.Amount, take)
+	c.Used, c.Reset, c.RetryAfter = used, duration(reset), duration(wait)
+	if c.Shared && take && wait == 0 && c.Amount > 0 {
+		s.overflowed.Add(1)
+	}
+	return wait == 0
 }
 
 // slot is where a charge of the group is counted: its Index among the slots
@@ -213,12 +228,24 @@ func duration(us int64) time.Duration {
 
 var errApartOverflow = errors.New("penstock: charges of different keys have the same Overflow key: give each of a request's keys its own")
 
+// lockOne finds or makes the record of the group and locks it.
+func (s *MemoryStore) lockOne(g *group, m moment) {
+	for {
+		s.resolve(g, 0, nil, m)
+		g.head.mu.Lock()
+		if s.held(g) {
+			return
+		}
+		g.head.mu.Unlock() // it was dropped or laid out anew before it was locked
+	}
+}
+
 // lock finds or makes the record of each group and locks them all, in the
 // order of their numbers.
 func (s *MemoryStore) lock(groups []group, m moment) error {
 	for {
 		for i := range groups {
-			s.resolve(groups, i, m)
+			s.resolve(&groups[i], i, groups, m)
 		}
 		for i := 1; i < len(groups); i++ { // insertion sort: there are few
 			for j := i; j > 0 && groups[j].n < groups[j-1].n; j-- {
@@ -240,7 +267,7 @@ func (s *MemoryStore) lock(groups []group, m moment) error {
 		if held {
 			return nil
 		}
-		for i := range groups { // one was dropped or laid out anew before it was locked
+		for i := range groups {
 			groups[i].head.mu.Unlock()
 		}
 	}
@@ -260,9 +287,8 @@ func (s *MemoryStore) held(g *group) bool {
 	return l != nil && l.prefix == g.lay
 }
 
-// resolve finds or makes the record of the i-th group of a request.
-func (s *MemoryStore) resolve(groups []group, i int, m moment) {
-	g := &groups[i]
+// resolve finds or makes the record of g, the i-th group of a request.
+func (s *MemoryStore) resolve(g *group, i int, groups []group, m moment) {
 	for {
 		g.n = s.find(g.hashed)
 		if g.n == 0 && !s.insert(g, groups, m) {
@@ -316,7 +342,7 @@ func (s *MemoryStore) adjust(a *Adjustment, m moment) {
 	case to == nil:
 	case a.Delta > 0:
 		s.add(to, g.words, m, a.Delta)
-		used, _ := s.status(to, g.words, m)
+		used := s.used(to, g.words, m)
 		a.Over = min(a.Delta, max(0, used-to.most))
 	case a.Delta < 0:
 		s.refund(to, g.words, m, from, a.At.UnixMicro(), -a.Delta)

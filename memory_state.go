@@ -63,37 +63,88 @@ func (s *MemoryStore) widen(w []uint64, st *algorithm.Steps, words int) {
 	st.Ring, st.Head = wide, 0
 }
 
-// wait is how long until cost fits into the slot, 0 if it does now.
-func (s *MemoryStore) wait(sl *slot, words []uint64, m moment, cost int64) int64 {
+// try says how long until cost fits into the slot, 0 if it does now, and takes
+// it if it does and take says so. used and reset are how the slot then stands.
+// A cost of 0 always fits.
+func (s *MemoryStore) try(sl *slot, words []uint64, m moment, cost int64, take bool) (wait, used, reset int64) {
 	w := words[sl.first:]
 	switch sl.kind {
 	case kindSliding:
-		var one [1]uint64
-		st, p := s.load(w, &one), sl.sliding()
-		p.Advance(&st, m.now)
-		wait := p.Wait(&st, m.now, cost, sl.amount)
-		s.save(w, &st)
-		return wait
+		w = w[:3]
+		newest, total := int64(w[0])>>8, int64(w[1])
+		if w[0]&0xff == 0 || m.now >= (newest+1)*sl.step || total+cost > sl.amount {
+			return s.trySliding(sl, w, m, cost, take)
+		}
+		// In the step of the charge before: nothing has ended, none begins.
+		if take {
+			total += cost
+			w[1] = uint64(total)
+			if w[2] != 0 {
+				*s.newest(w) += uint64(cost)
+			}
+		}
+		return 0, total, (newest+1)*sl.step + sl.size - m.now
+	case kindBucket:
+		b := sl.bucket(s.birth)
+		spent, wait, used, reset := b.Try(int64(w[0]), m.now, cost, take)
+		w[0] = uint64(spent)
+		return wait, used, reset
 	case kindFixed:
 		f := sl.fixed(m.skew)
 		c := f.Advance(algorithm.Counted{End: int64(w[0]), Used: int64(w[1])}, m.now)
-		w[0], w[1] = uint64(c.End), uint64(c.Used)
-		return f.Wait(c, m.now, cost)
-	case kindBucket:
-		return sl.bucket(s.birth).Wait(int64(w[0]), m.now, cost)
-	default:
-		switch {
-		case cost > sl.amount:
-			return algorithm.Never
-		case int64(w[0])+cost > sl.amount:
-			return guess
+		if cost > 0 {
+			wait = f.Wait(c, m.now, cost)
 		}
-		return 0
+		if take && wait == 0 {
+			c = f.Take(c, cost)
+		}
+		w[0], w[1] = uint64(c.End), uint64(c.Used)
+		return wait, c.Used, f.Reset(c, m.now)
+	default:
+		switch n := int64(w[0]); {
+		case cost > sl.amount:
+			wait = algorithm.Never
+		case cost > 0 && n+cost > sl.amount:
+			wait = guess
+		case take:
+			w[0] += uint64(cost)
+		}
+		return wait, int64(w[0]), 0
 	}
 }
 
 // guess is the wait for a request in flight to end, which no store can know.
 const guess = 1_000_000
+
+// newest is the word of the newest step in the ring of a sliding window.
+func (s *MemoryStore) newest(w []uint64) *uint64 {
+	r := s.rings.at(ring(w[2] & (1<<ringBits - 1)))
+	return &r[(int(w[2]>>ringBits)+int(w[0]&0xff)-1)&(len(r)-1)]
+}
+
+// trySliding is try where a step begins or ends, or the charge does not fit.
+func (s *MemoryStore) trySliding(sl *slot, w []uint64, m moment, cost int64, take bool) (wait, used, reset int64) {
+	var one [1]uint64
+	st, p := s.load(w, &one), sl.sliding()
+	p.Advance(&st, m.now)
+	if cost > 0 {
+		wait = p.Wait(&st, m.now, cost, sl.amount)
+	}
+	if take && wait == 0 && cost > 0 {
+		s.open(w, &st, p, m)
+		p.Take(&st, m.now, cost)
+	}
+	used, reset = st.Total, p.Reset(&st, m.now)
+	s.save(w, &st)
+	return wait, used, reset
+}
+
+// open makes room for the step that a charge made now begins, if it does.
+func (s *MemoryStore) open(w []uint64, st *algorithm.Steps, p algorithm.Sliding, m moment) {
+	if st.Len == len(st.Ring) && p.Opens(st, m.now) {
+		s.widen(w, st, st.Len+1)
+	}
+}
 
 // add charges amount to the slot now, whether it fits or not.
 func (s *MemoryStore) add(sl *slot, words []uint64, m moment, amount int64) {
@@ -103,9 +154,7 @@ func (s *MemoryStore) add(sl *slot, words []uint64, m moment, amount int64) {
 		var one [1]uint64
 		st, p := s.load(w, &one), sl.sliding()
 		p.Advance(&st, m.now)
-		if st.Len == len(st.Ring) && p.Opens(&st, m.now) {
-			s.widen(w, &st, st.Len+1)
-		}
+		s.open(w, &st, p, m)
 		p.Take(&st, m.now, amount)
 		s.save(w, &st)
 	case kindFixed:
@@ -120,25 +169,10 @@ func (s *MemoryStore) add(sl *slot, words []uint64, m moment, amount int64) {
 	}
 }
 
-// status is what counts in the slot, and how long until nothing does.
-func (s *MemoryStore) status(sl *slot, words []uint64, m moment) (used, reset int64) {
-	w := words[sl.first:]
-	switch sl.kind {
-	case kindSliding:
-		var one [1]uint64
-		st, p := s.load(w, &one), sl.sliding()
-		p.Advance(&st, m.now)
-		return st.Total, p.Reset(&st, m.now)
-	case kindFixed:
-		f := sl.fixed(m.skew)
-		c := f.Advance(algorithm.Counted{End: int64(w[0]), Used: int64(w[1])}, m.now)
-		return c.Used, f.Reset(c, m.now)
-	case kindBucket:
-		b := sl.bucket(s.birth)
-		return b.Capacity - b.Level(int64(w[0]), m.now), b.Reset(int64(w[0]), m.now)
-	default:
-		return int64(w[0]), 0
-	}
+// used is what counts in the slot now.
+func (s *MemoryStore) used(sl *slot, words []uint64, m moment) int64 {
+	_, used, _ := s.try(sl, words, m, 0, false)
+	return used
 }
 
 // refund gives back amount of a charge that was taken at the time at under the
@@ -215,7 +249,7 @@ func (s *MemoryStore) convert(from *slot, old []uint64, to *slot, words []uint64
 		p.Remap(&st, to.sliding(), &next)
 		s.pack(w, &next, to.sliding())
 	default:
-		if sum, _ := s.status(from, old, m); sum > 0 {
+		if sum := s.used(from, old, m); sum > 0 {
 			s.add(to, words, m, sum)
 		}
 	}
@@ -237,6 +271,5 @@ func (s *MemoryStore) pack(w []uint64, st *algorithm.Steps, p algorithm.Sliding)
 
 // idle reports whether nothing is on the slot.
 func (s *MemoryStore) idle(sl *slot, words []uint64, m moment) bool {
-	used, _ := s.status(sl, words, m)
-	return used == 0
+	return s.used(sl, words, m) == 0
 }

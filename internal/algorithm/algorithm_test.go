@@ -594,10 +594,23 @@ func TestBucketAgainstEveryMicrosecond(t *testing.T) {
 				if cost <= level != b.Fits(spent, now, cost) {
 					t.Fatalf("fits = %v at level %d", !(cost <= level), level)
 				}
+				next, wait, used, reset := b.Try(spent, now, cost, rapid.Bool().Draw(t, "take at once"))
+				if cost <= level && next == spent {
+					next = b.Take(spent, now, cost)
+				} else if next != spent {
+					if used != b.Capacity-b.Level(next, now) || reset != b.Reset(next, now) {
+						t.Fatalf("after Try: used %d, reset %d", used, reset)
+					}
+				} else if used != b.Capacity-b.Level(spent, now) || reset != b.Reset(spent, now) {
+					t.Fatalf("before Try: used %d, reset %d", used, reset)
+				}
+				if wait != b.Wait(spent, now, cost) {
+					t.Fatalf("Try waits %d", wait)
+				}
 				if cost <= level {
-					spent = b.Take(spent, now, cost)
 					level -= cost
 				}
+				spent = next
 			},
 			"extra": func(t *rapid.T) {
 				extra := rapid.Int64Range(1, 2*b.Capacity).Draw(t, "extra")

@@ -98,6 +98,27 @@ func (b Bucket) Reset(spent, now int64) int64 {
 	return b.mintedAt(full) - now
 }
 
+// Try is Wait, Take if it fits and take says so, what the level then lacks to
+// the capacity, and Reset, in one.
+func (b Bucket) Try(spent, now, cost int64, take bool) (next, wait, used, reset int64) {
+	settled, m := b.settled(spent, now)
+	switch need := add(settled, cost); {
+	case cost == 0 || need <= m:
+		if take {
+			settled = need
+			spent = need
+		}
+	case cost > b.Capacity:
+		wait = Never
+	default:
+		wait = b.mintedAt(need) - now
+	}
+	if full := add(settled, b.Capacity); full > m {
+		return spent, wait, full - m, b.mintedAt(full) - now
+	}
+	return spent, wait, 0, 0
+}
+
 // Rebase is the state under the new parameters to which has the level that
 // spent has under b at the given time, cut at the new capacity.
 func (b Bucket) Rebase(spent, at int64, to Bucket) int64 {
