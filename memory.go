@@ -44,6 +44,9 @@ type MemoryStore struct {
 
 	keys, bytes atomic.Int64
 	overflowed  atomic.Int64
+
+	rover  atomic.Uint64 // the shard that was searched last for something to drop
+	barren atomic.Int64  // until when that is not tried again
 }
 
 var _ Store = (*MemoryStore)(nil)

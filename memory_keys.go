@@ -47,7 +47,7 @@ func (s *MemoryStore) insert(g *group, groups []group, m moment) bool {
 	if g.first.Keep || g.first.Shared {
 		room, bound = s.keptRoom, math.MaxInt64
 	}
-	if s.keys.Add(1) > bound && s.sweepSome(x, 16*sweepOnInsert, groups, m) == 0 && s.keys.Load() > bound {
+	if s.keys.Add(1) > bound && !s.makeSpace(x, bound, groups, m) {
 		s.keys.Add(-1)
 		return false
 	}
@@ -69,6 +69,36 @@ func (s *MemoryStore) insert(g *group, groups []group, m moment) bool {
 	head.occupy(g.hashed, g.lay)
 	x.put(g.hashed, g.n)
 	return true
+}
+
+// barrenFor is how long the store is not searched again for something to drop
+// when there was nothing, in microseconds: in a flood that is a hundredth of
+// the time at most.
+const barrenFor = 10_000
+
+// makeSpace drops idle keys, of the locked shard x or of any other, until there
+// are no more than bound, and reports whether that is so.
+func (s *MemoryStore) makeSpace(x *shard, bound int64, except []group, m moment) bool {
+	const atOnce = 16
+	if s.sweepSome(x, 4*atOnce, except, m); s.keys.Load() <= bound {
+		return true
+	}
+	if barren := s.barren.Load(); m.now < barren && m.now >= barren-barrenFor {
+		return false
+	}
+	for range s.index.shards {
+		y := &s.index.shards[s.rover.Add(1)%uint64(len(s.index.shards))]
+		if y == x || !y.mu.TryLock() { // waiting for a second shard could go round in a circle
+			continue
+		}
+		s.sweepSome(y, atOnce, except, m)
+		y.mu.Unlock()
+		if s.keys.Load() <= bound {
+			return true
+		}
+	}
+	s.barren.Store(m.now + barrenFor)
+	return false
 }
 
 // occupy makes a free record that of the key. Its words are written: whoever
