@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -12,25 +13,30 @@ import (
 	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/config"
 	"github.com/penstock-dev/penstock/internal/policy"
+	"github.com/penstock-dev/penstock/internal/server"
 )
 
 // check validates a configuration, and prints its rules and what is probably
 // not meant.
 func check(args []string, stdout, stderr io.Writer) error {
-	if len(args) == 1 && (args[0] == "-h" || args[0] == "--help") {
-		fmt.Fprintln(stdout, "usage: penstock check FILE\n\nValidates a configuration, prints its rules in the order in which they apply,\nand warns of what can never match or never pass.")
-		return nil
+	fs := flag.NewFlagSet("check", flag.ContinueOnError)
+	path := fs.String("config", "", "the configuration `FILE`, which may also stand alone")
+	rest, err := config.ParseArgs(fs, args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, "usage: penstock check FILE\n\nValidates a configuration, prints its rules in the order in which they apply,\nand warns of what can never match or never deny.\n\n")
+		config.PrintFlags(stdout, fs)
+		return err
+	case err != nil:
+		return usageError{err}
+	case *path != "":
+		rest = append(rest, *path)
 	}
-	if len(args) == 2 && args[0] == "--config" {
-		args = args[1:]
-	}
-	if len(args) != 1 {
+	if len(rest) != 1 {
 		return usageError{errors.New("check takes one configuration file: penstock check penstock.yaml")}
 	}
-	c, warnings, err := config.Load(args[0], config.Flags{}, os.LookupEnv)
-	for _, w := range warnings {
-		fmt.Fprintln(stderr, "warning:", w)
-	}
+	c, warnings, err := config.Load(rest[0], config.Flags{}, os.LookupEnv)
+	warn(stderr, warnings)
 	if err != nil {
 		return err
 	}
@@ -38,20 +44,41 @@ func check(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return printRules(stdout, c, p)
+	idle := server.Warnings(c, p)
+	for i := range idle {
+		idle[i].File = rest[0]
+	}
+	warn(stderr, idle)
+	if err := printRules(stdout, c, p); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "\n%s is valid.\n", rest[0])
+	return err
+}
+
+func warn(w io.Writer, warnings []config.Warning) {
+	for _, warning := range warnings {
+		fmt.Fprintln(w, "warning:", warning)
+	}
 }
 
 func printRules(w io.Writer, c *config.Config, p *policy.Policy) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "RULE\tFOR\tCOUNTED PER\tLIMIT\tALGORITHM")
+	var rows []string
 	for _, r := range p.Rules() {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.Match, r.Per, amount(r.Limit), algorithm(r.Limit))
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s", r.Name, r.Match, r.Per, amount(r.Limit), algorithm(r.Limit)))
 	}
 	if k := c.RateLimiting.Concurrent; c.RateLimiting.Enabled && k.Enabled {
-		fmt.Fprintf(table, "concurrent\tany\tgateway\t%d in flight\tqueue of 100, first come first served, %v\n", k.MaxConcurrent, k.QueueTimeout)
+		rows = append(rows, fmt.Sprintf("concurrent\tany\tgateway\t%d in flight\tqueue of 100, first come first served, %s", k.MaxConcurrent, span(k.QueueTimeout)))
 	}
-	if err := table.Flush(); err != nil {
-		return err
+	if len(rows) == 0 {
+		fmt.Fprintln(w, "There are no rules.")
+	} else {
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "RULE\tFOR\tCOUNTED PER\tLIMIT\tALGORITHM")
+		fmt.Fprintln(table, strings.Join(rows, "\n"))
+		if err := table.Flush(); err != nil {
+			return err
+		}
 	}
 	b := c.RateLimiting.Bypass
 	if n := len(b.Paths) + len(b.Keys) + len(b.IPs); c.RateLimiting.Enabled && n > 0 {
@@ -60,15 +87,14 @@ func printRules(w io.Writer, c *config.Config, p *policy.Policy) error {
 			parts = append(parts, "paths "+strings.Join(b.Paths, " "))
 		}
 		if len(b.Keys) > 0 {
-			parts = append(parts, fmt.Sprintf("%d listed keys", len(b.Keys)))
+			parts = append(parts, fmt.Sprintf("%d of the listed keys", len(b.Keys)))
 		}
 		for _, ip := range b.IPs {
 			parts = append(parts, ip.String())
 		}
 		fmt.Fprintln(w, "\nNot limited at all:", strings.Join(parts, ", "))
 	}
-	_, err := fmt.Fprintf(w, "\n%s is valid.\n", "The configuration")
-	return err
+	return nil
 }
 
 func amount(l penstock.Limit) string {

@@ -20,8 +20,8 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
 	o := demo.Options{Out: stdout, Log: stderr}
 	fs.DurationVar(&o.For, "for", 0, "how long to go on, such as 30s (0: until Ctrl-C or the end of the trace)")
-	trace := fs.String("trace", "", "play this CSV file instead of drawn traffic: columns TIMESTAMP,ContextTokens,GeneratedTokens or t_s,client,input_tokens,output_tokens")
-	fs.IntVar(&o.Speed, "speed", 1, "how many times as fast as it was recorded the trace plays, up to 60")
+	trace := fs.String("trace", "", "play this CSV `FILE` instead of drawn traffic: columns TIMESTAMP,ContextTokens,GeneratedTokens or t_s,client,input_tokens,output_tokens")
+	fs.IntVar(&o.Speed, "speed", 1, "how many times as fast as it was recorded the trace plays: a number that divides a minute, up to 60 (default 1)")
 	rest, err := config.ParseArgs(fs, args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -30,8 +30,14 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		return err
 	case err == nil && len(rest) > 0:
 		err = fmt.Errorf("%q belongs to no flag", rest[0])
+	case err == nil && o.For < 0:
+		err = fmt.Errorf("--for: %v is no time: write one such as 30s", o.For)
 	case err == nil && *trace == "" && o.Speed != 1:
 		err = errors.New("--speed goes with --trace")
+	case err == nil:
+		if err = demo.CheckSpeed(o.Speed); err != nil {
+			err = fmt.Errorf("--speed: %w", err)
+		}
 	}
 	if err != nil {
 		return usageError{err}
@@ -39,12 +45,12 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	if *trace != "" {
 		f, err := os.Open(*trace)
 		if err != nil {
-			return fmt.Errorf("--trace: %w", err)
+			return usageError{fmt.Errorf("--trace: %w", err)}
 		}
 		o.Trace, err = standin.ReadTrace(f)
 		_ = f.Close()
 		if err != nil {
-			return fmt.Errorf("--trace: %w", err)
+			return usageError{fmt.Errorf("--trace: %w", err)}
 		}
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)

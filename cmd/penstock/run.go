@@ -73,7 +73,8 @@ func exitCode(stderr io.Writer, err error) int {
 	}
 	fmt.Fprintln(stderr, "penstock:", err)
 	var use usageError
-	if errors.As(err, &use) {
+	var file *config.FileError
+	if errors.As(err, &use) || errors.As(err, &file) {
 		return 2
 	}
 	return 1

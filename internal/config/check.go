@@ -118,7 +118,7 @@ func (r *reader) checkWindow(size time.Duration) {
 				bad = append(bad, l.Amount)
 			}
 			seen[l.Amount] = true
-			if l.Amount > maxAmount/60 && tooLarge(l.Amount, size) {
+			if tooLarge(l.Amount, size) {
 				r.failAt(join(t.path, l.Name), "too large to be measured over a window of %s: say unlimited", durationText(size))
 			}
 		}
@@ -129,15 +129,14 @@ func (r *reader) checkWindow(size time.Duration) {
 	below := time.Duration(size.Microseconds()/step*step) * time.Microsecond
 	var fit []string
 	for _, d := range []time.Duration{below, below + time.Duration(step)*time.Microsecond} {
-		if d > minWindow && d < maxWindow {
+		if d >= minWindow && d <= maxWindow {
 			fit = append(fit, durationText(d))
 		}
 	}
 	r.failAt(path, "%s a minute is not whole over %s: write %s", amounts(bad), durationText(size), strings.Join(fit, " or "))
 }
 
-// tooLarge reports whether amount a minute is more than maxAmount in size,
-// which is less than 60 minutes.
+// tooLarge reports whether amount a minute is more than maxAmount in size.
 func tooLarge(amount int64, size time.Duration) bool {
 	hi, lo := bits.Mul64(uint64(amount), uint64(size))
 	total, _ := bits.Div64(hi, lo, uint64(time.Minute))

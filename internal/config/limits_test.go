@@ -49,6 +49,7 @@ func TestWindow(t *testing.T) {
 		{"size: 7s, precision: 1us", "requests_per_hour: 7", "p.yaml:1:47" + precision + "window.size, 7s, must be 1 to 120 steps of it: write 62500us"},
 		{"size: 30m", fmt.Sprintf("requests_per_minute: %d", maxAmount/30), ""},
 		{"size: 30m", fmt.Sprintf("requests_per_minute: %d", maxAmount/30+1), "p.yaml:1:69: rate_limiting.default.requests_per_minute: too large to be measured over a window of 30m: say unlimited"},
+		{"size: 24h", "requests_per_minute: 100000000000000", "p.yaml:1:69: rate_limiting.default.requests_per_minute: too large to be measured over a window of 1d: say unlimited"},
 		{"size: 59m", fmt.Sprintf("requests_per_minute: %d", maxAmount), "p.yaml:1:69: rate_limiting.default.requests_per_minute: too large to be measured over a window of 59m: say unlimited"},
 	}
 	for _, tt := range tests {
@@ -85,7 +86,7 @@ func TestWindowSizes(t *testing.T) {
 			rapid.Map(rapid.IntRange(2, 3599), func(n int) time.Duration { return time.Duration(n) * time.Second }),
 		)
 		size := sizes.Draw(t, "size")
-		limits := rapid.SliceOfN(rapid.OneOf(rapid.Int64Range(1, 500), rapid.Int64Range(1, maxAmount/60)), 1, 4).Draw(t, "amounts")
+		limits := rapid.SliceOfN(rapid.OneOf(rapid.Int64Range(1, 500), rapid.Int64Range(1, maxAmount/1440)), 1, 4).Draw(t, "amounts")
 		fits := func(size time.Duration) bool {
 			return !slices.ContainsFunc(limits, func(a int64) bool { return !whole(a, size) })
 		}
@@ -105,7 +106,7 @@ func TestWindowSizes(t *testing.T) {
 		var below, above time.Duration
 		for _, p := range strings.Split(proposals, " or ") {
 			d, ok := parseDuration(p)
-			if !ok || !fits(d) || d <= minWindow || d >= maxWindow {
+			if !ok || !fits(d) || d < minWindow || d > maxWindow {
 				t.Fatalf("proposes %s", p)
 			}
 			if d < size {
@@ -117,7 +118,7 @@ func TestWindowSizes(t *testing.T) {
 		// Any size that fits, off a grid, is no nearer.
 		for i := 1; i <= 200; i++ {
 			d := size + time.Duration(rapid.IntRange(-60_000_000, 60_000_000).Draw(t, "off"))*time.Microsecond
-			if d > minWindow && d < maxWindow && fits(d) && (below < d && d < size || size < d && (above == 0 || d < above)) {
+			if d >= minWindow && d <= maxWindow && fits(d) && (below < d && d < size || size < d && (above == 0 || d < above)) {
 				t.Fatalf("%s fits too, beside %s", d, proposals)
 			}
 		}

@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -16,23 +15,31 @@ const (
 
 // Load reads the file at path and the flags, which beat it; an empty path is
 // flags alone. getenv answers for ${VAR} and env:NAME and is os.LookupEnv in
-// production. What is wrong comes as Errors; a file that cannot be read as
-// an error that wraps its cause. Warnings come with errors too.
+// production. What is wrong comes as Errors; a file that cannot be read as a
+// *FileError. Warnings come with errors too.
 func Load(path string, flags Flags, getenv func(string) (string, bool)) (*Config, []Warning, error) {
 	if path == "" {
 		return parse(source{getenv: getenv}, flags)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("config: %w", err)
+		return nil, nil, &FileError{err}
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err != nil {
-		return nil, nil, fmt.Errorf("config: %w", err)
+		return nil, nil, &FileError{err}
 	}
 	return Parse(path, data, flags, getenv)
 }
+
+// FileError is why a configuration file could not be read at all.
+type FileError struct{ Err error }
+
+func (e *FileError) Error() string { return "config: " + e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *FileError) Unwrap() error { return e.Err }
 
 // Parse is Load for a file that was read already. name is its path: it
 // stands in messages, and file:PATH secrets are relative to its folder.

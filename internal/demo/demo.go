@@ -15,9 +15,9 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/penstock-dev/penstock"
@@ -33,7 +33,7 @@ type Options struct {
 	// Trace is played instead of drawn traffic, all of it as one caller, Speed
 	// times as fast as it was. Nil: drawn traffic.
 	Trace []standin.Request
-	// Speed divides a minute into whole milliseconds; 0 is 1.
+	// Speed is one that CheckSpeed has nothing against; 0 is 1.
 	Speed int
 	// Out is where to print; the log of denials goes to Log.
 	Out, Log io.Writer
@@ -46,13 +46,23 @@ var policy string
 // traffic of the Azure trace has a median of 433,000 and reaches 781,000.
 const traceLimit = 500_000
 
-// Run shows it until it is over.
+// CheckSpeed says what is wrong with a speed: a minute of the trace must last
+// whole milliseconds, and no less than a second.
+func CheckSpeed(speed int) error {
+	if speed < 1 || speed > 60 || 60_000%speed != 0 {
+		return fmt.Errorf("%d times as fast: it must divide a minute, up to 60, such as 10, 30 or 60", speed)
+	}
+	return nil
+}
+
+// Run shows it until it is over. Its error is that of the speed, or of a port
+// that cannot be had.
 func Run(ctx context.Context, o Options) error {
 	if o.Speed == 0 {
 		o.Speed = 1
 	}
-	if o.Speed < 0 || 60_000%o.Speed != 0 || o.Speed > 60 {
-		return fmt.Errorf("a speed of %d: it divides a minute, up to 60, such as 10, 30 or 60", o.Speed)
+	if err := CheckSpeed(o.Speed); err != nil {
+		return fmt.Errorf("demo: %w", err)
 	}
 	if o.For > 0 {
 		var cancel context.CancelFunc
@@ -83,6 +93,7 @@ func Run(ctx context.Context, o Options) error {
 		stop()
 		<-played
 	}
+	d.client.CloseIdleConnections()
 	d.stopWorkers()
 	d.summarize()
 	return err
@@ -115,6 +126,7 @@ func (d *demo) start() error {
 	for i := range 2 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
+			d.stopWorkers()
 			return fmt.Errorf("demo: a stand-in worker: %w", err)
 		}
 		w := &http.Server{
@@ -139,41 +151,30 @@ func (d *demo) start() error {
 		text = fmt.Sprintf(tracePolicy, traceLimit*d.Speed, time.Minute/time.Duration(d.Speed))
 	}
 	d.policyText(text)
-	flags := config.Flags{WorkerURLs: urls}
-	for _, a := range []struct {
-		flag  **string
-		usual string
-	}{{&flags.Listen, "127.0.0.1:3000"}, {&flags.AdminListen, "127.0.0.1:3001"}} {
-		address := free(a.usual)
-		*a.flag = &address
-	}
 	var err error
-	d.server, err = server.New(server.Options{
-		Log: d.Log,
-		Load: func() (*config.Config, []config.Warning, error) {
-			return config.Parse("demo.yaml", []byte(text), flags, os.LookupEnv)
-		},
-		Wrap: func(s penstock.Store) penstock.Store {
-			d.ledger = newLedger(s)
-			return d.ledger
-		},
-	})
+	// The usual ports, or any when somebody has one of them.
+	for _, ports := range [][2]string{{"127.0.0.1:3000", "127.0.0.1:3001"}, {"127.0.0.1:0", "127.0.0.1:0"}} {
+		flags := config.Flags{WorkerURLs: urls, Listen: &ports[0], AdminListen: &ports[1]}
+		d.server, err = server.New(server.Options{
+			Log: d.Log,
+			Load: func() (*config.Config, []config.Warning, error) {
+				return config.Parse("demo.yaml", []byte(text), flags, os.LookupEnv)
+			},
+			Wrap: func(s penstock.Store) penstock.Store {
+				d.ledger = newLedger(s)
+				return d.ledger
+			},
+		})
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
 	if err != nil {
 		d.stopWorkers()
 		return fmt.Errorf("demo: %w", err)
 	}
 	d.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
 	return nil
-}
-
-// free is the usual address if nobody listens there, else any.
-func free(usual string) string {
-	l, err := net.Listen("tcp", usual)
-	if err != nil {
-		return "127.0.0.1:0"
-	}
-	_ = l.Close()
-	return usual
 }
 
 func (d *demo) stopWorkers() {
@@ -249,11 +250,13 @@ func (d *demo) ask(ctx context.Context, q standin.Request) {
 	first := time.Since(began)
 	text, rest := io.ReadAll(resp.Body)
 	err, text = errors.Join(err, rest), append(body, text...)
-	refusal := ""
-	if resp.StatusCode == http.StatusTooManyRequests {
+	status, refusal := resp.StatusCode, ""
+	if err != nil {
+		status = 0 // it broke off
+	} else if status == http.StatusTooManyRequests {
 		refusal = inFull(r, resp, text)
 	}
-	d.note(q, resp.StatusCode, refusal, first, err != nil && ctx.Err() != nil)
+	d.note(q, status, refusal, first, err != nil && ctx.Err() != nil)
 }
 
 // prompt is a text that a stand-in worker counts as n tokens.
@@ -272,10 +275,5 @@ func inFull(r *http.Request, resp *http.Response, body []byte) string {
 	return strings.ReplaceAll(b.String(), "\r\n", "\n")
 }
 
-// port is the port of an address.
-func port(a net.Addr) string {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return strconv.Itoa(t.Port)
-	}
-	return a.String()
-}
+// port is the port of an address that is listened on.
+func port(a net.Addr) int { return a.(*net.TCPAddr).Port }

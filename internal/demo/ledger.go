@@ -80,32 +80,19 @@ func (l *ledger) note(c *penstock.Charge, at, noted time.Time, n int64, asked bo
 func (l *ledger) most() (share float64, tokens, limit int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	type counter struct {
-		key  string
-		name string
-	}
-	type window struct {
-		entries []entry
-		sum     int64
-		first   int
-	}
-	counters := map[counter]*window{}
+	type counter struct{ key, name string }
+	counters := map[counter][]entry{}
 	for _, e := range l.entries {
 		k := counter{e.key, e.limit.Name}
-		w := counters[k]
-		if w == nil {
-			w = &window{}
-			counters[k] = w
-		}
-		w.entries = append(w.entries, e)
+		counters[k] = append(counters[k], e)
 		if !e.asked {
 			continue
 		}
 		sum := int64(0)
-		for i := len(w.entries) - 1; i >= 0; i-- {
-			p := &w.entries[i]
-			if e.noted.Sub(p.noted) > 2*e.limit.Window+e.limit.Precision {
-				break
+		for i := len(counters[k]) - 1; i >= 0; i-- {
+			p := &counters[k][i]
+			if e.noted.Sub(p.noted) >= e.limit.Window {
+				break // and so was it charged, and all before it
 			}
 			if e.at.Sub(p.at) < e.limit.Window {
 				sum += p.tokens

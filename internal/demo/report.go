@@ -19,11 +19,10 @@ const reportEvery = 5 * time.Second
 // tally is what became of one caller's requests.
 type tally struct {
 	asked, through, limited, failed, left int
-	reasons                               map[string]int  // of what was limited
 	first                                 []time.Duration // to the first byte of what was let through
 }
 
-// note counts one request.
+// note counts one request; a status of 0 is no answer, or not a whole one.
 func (d *demo) note(q standin.Request, status int, refusal string, first time.Duration, left bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -35,7 +34,7 @@ func (d *demo) note(q standin.Request, status int, refusal string, first time.Du
 	case status == http.StatusOK:
 		t.through++
 		t.first = append(t.first, first)
-	case status == http.StatusTooManyRequests:
+	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout: // it waited in vain for a slot
 		t.limited++
 		if d.refusal == "" {
 			d.refusal = refusal
@@ -57,9 +56,9 @@ func (d *demo) policyText(text string) {
 // introduce says what is running and where to look.
 func (d *demo) introduce() {
 	gateway, adm := port(d.server.Addr()), port(d.server.AdminAddr())
-	fmt.Fprintf(d.out, "The gateway listens on http://127.0.0.1:%s before two stand-in workers. While it runs:\n\n", gateway)
-	fmt.Fprintf(d.out, "    curl -i http://127.0.0.1:%s/v1/chat/completions -d '{\"model\":\"demo-small\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}'\n", gateway)
-	fmt.Fprintf(d.out, "    curl -s http://127.0.0.1:%s/metrics | grep -E '^penstock_(http_rate_limit|rate_limit|tokens|inflight)'\n\n", adm)
+	fmt.Fprintf(d.out, "The gateway listens on http://127.0.0.1:%d before two stand-in workers. While it runs:\n\n", gateway)
+	fmt.Fprintf(d.out, "    curl -i http://127.0.0.1:%d/v1/chat/completions -d '{\"model\":\"demo-small\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}'\n", gateway)
+	fmt.Fprintf(d.out, "    curl -s http://127.0.0.1:%d/metrics | grep -E '^penstock_(http_rate_limit|rate_limit|tokens|inflight)'\n\n", adm)
 	if d.Trace != nil {
 		fmt.Fprintf(d.out, "A trace of %d requests plays at %d times its speed.\n\n", len(d.Trace), d.Speed)
 		return

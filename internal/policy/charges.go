@@ -34,25 +34,27 @@ func (p *Policy) Need(c *traffic.Caller, a *traffic.Ask) Need {
 	return n
 }
 
-// output is how many output tokens are reserved, and how many are the least.
+// output is how many output tokens are reserved, and how many are the least. It
+// is never none of an endpoint that generates: some workers take a maximum of 0
+// for no maximum, and a charge of none passes whatever the limit.
 func (p *Policy) output(c *traffic.Caller, a *traffic.Ask) (reserve, least int64) {
 	if a.Kind == traffic.Embeddings {
 		return 0, 0
 	}
 	if p.estimate.Reserve == "max" && a.MaxOutput >= 0 {
-		return a.MaxOutput, a.MaxOutput
+		return max(a.MaxOutput, 1), a.MaxOutput
 	}
 	answers := min(max(a.Answers, 1), 1<<20)
 	reserve = a.MaxOutput
-	if p.estimate.Reserve == "learned" && c.Verified {
-		if p99, ok := p.learned.P99(c.ID, a.Model); ok && (reserve < 0 || p99*answers < reserve) {
-			return p99 * answers, 0
-		}
-	}
 	if reserve < 0 {
 		reserve = p.estimate.Output * answers
 	}
-	return reserve, 0
+	if p.estimate.Reserve == "learned" && c.Verified {
+		if p99, ok := p.learned.P99(c.ID, a.Model); ok && (a.MaxOutput < 0 || p99*answers < reserve) {
+			reserve = p99 * answers
+		}
+	}
+	return max(reserve, 1), 0
 }
 
 // Charges appends to dst what the request is charged: its caller's plan, the
@@ -66,8 +68,8 @@ func (p *Policy) Charges(dst []penstock.Charge, c *traffic.Caller, a *traffic.As
 		for i := range g.rules {
 			l := &g.rules[i].Limit
 			amount, most := n.Amounts[l.Unit], l.Most()
-			if amount == 0 && n.Least[l.Unit] == 0 {
-				continue
+			if amount == 0 && n.Least[l.Unit] == 0 && !(a.Metered() && tokenUnit(l.Unit)) {
+				continue // of tokens even none is charged: it may turn out to be more
 			}
 			if n.Least[l.Unit] > most && (tightest == nil || most < tightest.Limit.Most()) {
 				tightest = &g.rules[i]
@@ -106,6 +108,10 @@ func (p *Policy) Charges(dst []penstock.Charge, c *traffic.Caller, a *traffic.As
 		return dst, nil
 	}
 	return dst, &TooLarge{Rule: tightest, Message: tooLarge(tightest, dst[begin:], a, n)}
+}
+
+func tokenUnit(u penstock.Unit) bool {
+	return u == penstock.Tokens || u == penstock.InputTokens || u == penstock.OutputTokens
 }
 
 // Precheck appends to dst the charges that are known before the body is read:

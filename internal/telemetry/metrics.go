@@ -25,7 +25,7 @@ type Gauges struct {
 	QueueDepth, QueueCapacity func() int
 	// Counters is how many keys have counters.
 	Counters func() int64
-	// Debt is how much was charged beyond limits since the start, by unit.
+	// Debt is how much was used beyond limits since the start, by unit.
 	Debt func() map[string]int64
 	// Usage is the share of each limit of each listed caller that is used.
 	Usage func() []Usage
