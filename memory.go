@@ -3,7 +3,6 @@ package penstock
 import (
 	"context"
 	"errors"
-	"hash/maphash"
 	"math"
 	"strconv"
 	"sync/atomic"
@@ -58,7 +57,7 @@ func NewMemoryStore(o MemoryOptions) *MemoryStore {
 	// seconds, minutes and hours.
 	const day = 24 * int64(time.Hour/time.Microsecond)
 	s.birth = s.clock.anchor / day * day
-	s.index.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+	s.index.key = newHashKey()
 	for i := range s.index.shards {
 		s.index.shards[i].table.Store(newTable(smallestTable))
 	}
@@ -134,7 +133,7 @@ func (s *MemoryStore) groupsOf(dst []group, charges []Charge) []group {
 // groupOf is the group of charges of one key.
 func (s *MemoryStore) groupOf(charges []Charge) group {
 	c := &charges[0]
-	g := group{hashed: s.index.hash(c.Key), first: c, charges: charges, lay: s.layoutOf(c.Limits)}
+	g := group{hashed: s.index.key.sum(c.Key), first: c, charges: charges, lay: s.layoutOf(c.Limits)}
 	g.mark(false)
 	return g
 }
@@ -154,7 +153,7 @@ func (s *MemoryStore) share(g *group, i int) {
 	if key == "" {
 		key = "overflow " + strconv.Itoa(i) + " " + g.first.Limits.shape
 	}
-	g.hashed = s.index.hash(key)
+	g.hashed = s.index.key.sum(key)
 	g.mark(true)
 }
 

@@ -1,7 +1,6 @@
 package penstock
 
 import (
-	"hash/maphash"
 	"sync"
 	"sync/atomic"
 )
@@ -14,7 +13,7 @@ import (
 // holds its mutex; growth publishes a new table, and since records never move,
 // a reader of the old one finds everything in it or looks again under the lock.
 type index struct {
-	seeds  [2]maphash.Seed
+	key    hashKey
 	shards [256]shard
 }
 
@@ -41,17 +40,6 @@ func newTable(size int) *table {
 }
 
 const smallestTable = 8
-
-// hashed is the 128-bit keyed hash of a key: 8 bits choose the shard and, with
-// 24 more, the entry; the record holds the other 96.
-type hashed struct{ h1, h2 uint64 }
-
-func (x *index) hash(key string) hashed {
-	return hashed{maphash.String(x.seeds[0], key), maphash.String(x.seeds[1], key)}
-}
-
-func (h hashed) shard() int  { return int(h.h1 >> 56) }
-func (h hashed) tag() uint32 { return uint32(h.h1 >> 32) }
 
 // is reports whether a record is the one of h. It may be asked without the
 // record's lock, but then holds for that moment only.

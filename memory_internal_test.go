@@ -173,7 +173,7 @@ func TestMemoryStoreTwoNewKeysInOneShard(t *testing.T) {
 	limits := MustLimits(PerMinute(Requests, 5))
 	var same []string
 	for i := 0; len(same) < 4; i++ {
-		if key := strconv.Itoa(i); s.index.hash(key).shard() == 0 {
+		if key := strconv.Itoa(i); s.index.key.sum(key).shard() == 0 {
 			same = append(same, key)
 		}
 	}
@@ -261,7 +261,7 @@ func TestMemoryStoreIndexAgainstAMap(t *testing.T) {
 			}
 		}
 		for key, end := range until {
-			if n := s.find(s.index.hash(key)); end.After(now) && n == 0 {
+			if n := s.find(s.index.key.sum(key)); end.After(now) && n == 0 {
 				t.Fatalf("a counter with use on it was dropped")
 			}
 		}
