@@ -106,6 +106,10 @@ type Limit struct {
 	// most 120 times, in whole microseconds. 0: the finest that divides it at
 	// most 60 times. For the other algorithms it is 0.
 	Precision time.Duration
+	// Overdraw lets a single charge larger than the limit pass when nothing
+	// is used, which leaves a debt: for a limit that only smooths, beside
+	// another one that holds.
+	Overdraw bool
 }
 
 // PerSecond returns a limit of amount in any second.
@@ -136,12 +140,22 @@ func PerMonth(unit Unit, amount int64) Limit {
 // InFlight returns a limit of n requests at the same time.
 func InFlight(n int64) Limit { return Limit{Unit: Concurrent, Amount: n} }
 
-// Most is the largest single charge that the limit can ever let pass.
-func (l Limit) Most() int64 {
+// Size is how much of the unit there is when nothing is used: Amount, or a
+// bucket's Capacity.
+func (l Limit) Size() int64 {
 	if l.Algorithm == TokenBucket && l.Capacity > 0 {
 		return l.Capacity
 	}
 	return l.Amount
+}
+
+// Most is the largest single charge that the limit can ever let pass: its Size,
+// or MaxAmount where it may be overdrawn.
+func (l Limit) Most() int64 {
+	if l.Overdraw {
+		return MaxAmount
+	}
+	return l.Size()
 }
 
 // windowName names a window as limit names do.
@@ -174,13 +188,14 @@ const (
 // gauge is a limit made ready for counting. It is comparable, and two that are
 // equal count alike.
 type gauge struct {
-	unit   Unit
-	name   string
-	kind   kind
-	amount int64
-	most   int64 // the largest single charge: amount, or a bucket's capacity
-	size   int64 // microseconds; 0 for months and what is in flight
-	step   int64 // microseconds, of a sliding window
+	unit     Unit
+	name     string
+	kind     kind
+	overdraw bool
+	amount   int64
+	whole    int64 // what there is when nothing is used: amount, or a bucket's capacity
+	size     int64 // microseconds; 0 for months and what is in flight
+	step     int64 // microseconds, of a sliding window
 }
 
 func (g *gauge) sliding() algorithm.Sliding {
@@ -192,7 +207,7 @@ func (g *gauge) fixed(skew int64) algorithm.Fixed {
 }
 
 func (g *gauge) bucket(birth int64) algorithm.Bucket {
-	return algorithm.Bucket{Amount: g.amount, Size: g.size, Capacity: g.most, Birth: birth}
+	return algorithm.Bucket{Amount: g.amount, Size: g.size, Capacity: g.whole, Birth: birth}
 }
 
 // sameCounter reports whether two gauges count the same thing.
@@ -231,7 +246,7 @@ func NewLimits(limits ...Limit) (*Limits, error) {
 		}
 		l.Name, l.Capacity = g.name, 0
 		if g.kind == kindBucket {
-			l.Capacity = g.most
+			l.Capacity = g.whole
 		}
 		if g.kind == kindFixed {
 			l.Algorithm = FixedWindow
@@ -282,7 +297,7 @@ func (s *Limits) AppendCharges(dst []Charge, key string, amounts *Amounts) []Cha
 }
 
 func (l Limit) compile() (gauge, error) {
-	g := gauge{unit: l.Unit, name: l.Name, amount: l.Amount, most: l.Amount, size: l.Window.Microseconds()}
+	g := gauge{unit: l.Unit, name: l.Name, overdraw: l.Overdraw, amount: l.Amount, whole: l.Amount, size: l.Window.Microseconds()}
 	if g.name == "" {
 		g.name = l.Unit.String() + "_per_" + windowName(l.Window)
 		if l.Unit == Concurrent {
@@ -301,8 +316,8 @@ func (l Limit) compile() (gauge, error) {
 	}
 	if l.Unit == Concurrent {
 		g.kind, g.size = kindInFlight, 0
-		if l.Window != 0 || l.Algorithm != 0 || l.Precision != 0 {
-			return g, errors.New("requests in flight have no window, algorithm or precision")
+		if l.Window != 0 || l.Algorithm != 0 || l.Precision != 0 || l.Overdraw {
+			return g, errors.New("requests in flight have no window, algorithm or precision, and are not overdrawn")
 		}
 		return g, nil
 	}
@@ -329,10 +344,10 @@ func (l Limit) compile() (gauge, error) {
 	case TokenBucket:
 		g.kind = kindBucket
 		if l.Capacity != 0 {
-			g.most = l.Capacity
+			g.whole = l.Capacity
 		}
-		if g.most < 1 || g.most > MaxAmount {
-			return g, fmt.Errorf("a capacity of %d: it must lie between 1 and %d", g.most, MaxAmount)
+		if g.whole < 1 || g.whole > MaxAmount {
+			return g, fmt.Errorf("a capacity of %d: it must lie between 1 and %d", g.whole, MaxAmount)
 		}
 		const decade = 10 * 366 * 24 * int64(time.Hour/time.Microsecond)
 		if l.Amount > math.MaxInt64/decade && l.Amount/g.size >= math.MaxInt64/2/decade {
@@ -380,7 +395,10 @@ func shapeOf(gauges []gauge) string {
 	for i := range gauges {
 		g := &gauges[i]
 		b = append(b, byte(g.unit), byte(g.kind))
-		for _, n := range []int64{g.amount, g.most, g.size, g.step, int64(len(g.name))} {
+		if g.overdraw {
+			b = append(b, '-')
+		}
+		for _, n := range []int64{g.amount, g.whole, g.size, g.step, int64(len(g.name))} {
 			b = strconv.AppendInt(b, n, 36)
 			b = append(b, ',')
 		}

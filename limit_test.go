@@ -49,6 +49,7 @@ func TestNewLimitsErrors(t *testing.T) {
 		"a capacity of -1":                                         {minute(Limit{Capacity: -1, Algorithm: TokenBucket})},
 		"algorithm 3":                                              {minute(Limit{Algorithm: 3})},
 		"have no window, algorithm or precision":                   {{Unit: Concurrent, Amount: 1, Window: time.Second}},
+		"and are not overdrawn":                                    {{Unit: Concurrent, Amount: 1, Overdraw: true}},
 		"a calendar month is a fixed window":                       {{Amount: 1, Window: Month, Algorithm: TokenBucket}},
 		"a window of 0s":                                           {{Amount: 1}},
 		"a window of -2ns":                                         {{Amount: 1, Window: -2}},

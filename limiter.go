@@ -29,10 +29,10 @@ type Decision struct {
 // Binding returns the limit that decides: of a denial, the one with the
 // longest wait; of an allowed request, the one with the smallest share left,
 // where one on requests in flight counts only when there is no other, since
-// what it takes comes back with the request. It is nil when nothing was
-// charged.
+// what it takes comes back with the request. Shadow charges bind nothing. It is
+// nil when there is no other.
 func (d *Decision) Binding() *Charge {
-	if len(d.Charges) == 0 {
+	if d.binding < 0 || len(d.Charges) == 0 {
 		return nil
 	}
 	return &d.Charges[d.binding]
@@ -40,13 +40,16 @@ func (d *Decision) Binding() *Charge {
 
 // decide makes the decision of charges whose Status is filled in.
 func decide(at time.Time, charges []Charge) Decision {
-	d := Decision{Allowed: true, Time: at, Charges: charges}
+	d := Decision{Allowed: true, Time: at, Charges: charges, binding: -1}
 	for i := range charges {
 		c := &charges[i]
 		switch {
+		case c.Shadow:
+		case d.binding < 0 && c.RetryAfter == 0:
+			d.binding = i
 		case c.RetryAfter > d.RetryAfter:
 			d.Allowed, d.RetryAfter, d.binding = false, c.RetryAfter, i
-		case d.Allowed && i > 0 && tighter(c, &charges[d.binding]):
+		case d.Allowed && tighter(c, &charges[d.binding]):
 			d.binding = i
 		}
 	}
@@ -58,8 +61,8 @@ func tighter(a, b *Charge) bool {
 	if x, y := a.inFlight(), b.inFlight(); x != y {
 		return y
 	}
-	ah, al := bits.Mul64(uint64(a.Remaining()), uint64(b.Limits.gauges[b.Index].most))
-	bh, bl := bits.Mul64(uint64(b.Remaining()), uint64(a.Limits.gauges[a.Index].most))
+	ah, al := bits.Mul64(uint64(a.Remaining()), uint64(b.Limits.gauges[b.Index].whole))
+	bh, bl := bits.Mul64(uint64(b.Remaining()), uint64(a.Limits.gauges[a.Index].whole))
 	return ah < bh || ah == bh && al < bl
 }
 
@@ -199,7 +202,7 @@ func (r *Reservation) RaiseAt(ctx context.Context, now time.Time, to Amounts) (o
 	var room [8]Adjustment
 	adjustments := room[:0]
 	for i := range r.Charges {
-		if lacks := min(to[r.unit(i)], MaxAmount) - r.taken(i); lacks > 0 {
+		if lacks := min(to[r.unit(i)], MaxAmount) - r.taken(i); lacks > 0 && r.took(i) {
 			adjustments = append(adjustments, Adjustment{Charge: &r.Charges[i], Delta: lacks})
 		}
 	}
@@ -218,6 +221,13 @@ func (r *Reservation) RaiseAt(ctx context.Context, now time.Time, to Amounts) (o
 		}
 	}
 	return over, nil
+}
+
+// took reports whether the i-th charge was taken: all were, but for shadows that
+// did not fit.
+func (r *Reservation) took(i int) bool {
+	c := &r.Charges[i]
+	return !c.Shadow || c.RetryAfter == 0
 }
 
 // taken is what the reservation holds of its i-th charge.
@@ -297,6 +307,9 @@ func (r *Reservation) end(ctx context.Context, now time.Time, final func(c *Char
 	inFlight := false
 	for i := range r.Charges {
 		c := &r.Charges[i]
+		if !r.took(i) {
+			continue
+		}
 		inFlight = inFlight || c.inFlight() && c.Amount > 0
 		taken := r.taken(i)
 		delta := final(c, taken) - taken

@@ -207,14 +207,14 @@ func (s *MemoryStore) decide(at time.Time, charges []Charge, take bool) (time.Ti
 }
 
 // try1 tries one charge of a locked group, fills in its Status, and reports
-// whether it fits.
+// whether it holds up nothing: it fits, or is a shadow.
 func (s *MemoryStore) try1(g *group, c *Charge, m moment, take bool) bool {
 	wait, used, reset := s.try(g.slot(c), g.words, m, c.Amount, take)
 	c.Used, c.Reset, c.RetryAfter = used, duration(reset), duration(wait)
 	if c.Shared && take && wait == 0 && c.Amount > 0 {
 		s.overflowed.Add(1)
 	}
-	return wait == 0
+	return wait == 0 || c.Shadow
 }
 
 // slot is where a charge of the group is counted: its Index among the slots
@@ -345,7 +345,7 @@ func (s *MemoryStore) adjust(a *Adjustment, m moment) {
 	case a.Delta > 0:
 		s.add(to, g.words, m, a.Delta)
 		used := s.used(to, g.words, m)
-		a.Over = min(a.Delta, max(0, used-to.most))
+		a.Over = min(a.Delta, max(0, used-to.whole))
 	case a.Delta < 0:
 		s.refund(to, g.words, m, from, a.At.UnixMicro(), -a.Delta)
 	}

@@ -68,6 +68,9 @@ func (s *MemoryStore) widen(w []uint64, st *algorithm.Steps, words int) {
 // A cost of 0 always fits.
 func (s *MemoryStore) try(sl *slot, words []uint64, m moment, cost int64, take bool) (wait, used, reset int64) {
 	w := words[sl.first:]
+	if sl.overdraw && cost > sl.whole {
+		return s.tryOverdraw(sl, words, m, cost, take)
+	}
 	switch sl.kind {
 	case kindSliding:
 		w = w[:3]
@@ -111,6 +114,19 @@ func (s *MemoryStore) try(sl *slot, words []uint64, m moment, cost int64, take b
 		}
 		return wait, int64(w[0]), 0
 	}
+}
+
+// tryOverdraw is try for a cost that is larger than the limit, which may be
+// overdrawn: it fits when nothing is used.
+func (s *MemoryStore) tryOverdraw(sl *slot, words []uint64, m moment, cost int64, take bool) (wait, used, reset int64) {
+	if _, used, reset = s.try(sl, words, m, 0, false); used > 0 {
+		return reset, used, reset
+	}
+	if take {
+		s.add(sl, words, m, cost)
+	}
+	_, used, reset = s.try(sl, words, m, 0, false)
+	return 0, used, reset
 }
 
 // guess is the wait for a request in flight to end, which no store can know.

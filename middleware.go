@@ -98,7 +98,7 @@ func (l *limited) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.headers.Set(w.Header(), traffic.Plain, time.Now(), []reply.Limit{{
 			Name:      limit.Name,
 			Unit:      limit.Unit.String(),
-			Limit:     limit.Most(),
+			Limit:     limit.Size(),
 			Remaining: b.Remaining(),
 			Window:    limit.Window,
 			Reset:     b.Reset,

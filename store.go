@@ -20,7 +20,7 @@ var ErrStoreUnavailable = errors.New("the store is not available")
 type Amounts [NumUnits]int64
 
 // A Charge is what one request takes from one limit, under one key. The fields
-// up to Keep are the asker's, the others are filled in by the store.
+// up to Shadow are the asker's, the others are filled in by the store.
 type Charge struct {
 	// Key says whose counter is charged. It is not shown to anyone: the
 	// memory store keeps a keyed hash of it.
@@ -38,6 +38,10 @@ type Charge struct {
 	// Keep says that Key is one of a known few, so that it has its own
 	// counter even when the store has no room for new ones.
 	Keep bool
+	// Shadow says that the charge decides nothing: it is taken with a request
+	// that the others let pass, if it fits by itself, and its Status says how
+	// it would have been.
+	Shadow bool
 
 	// Shared says that the Overflow key was charged.
 	Shared bool
@@ -71,7 +75,7 @@ type Status struct {
 }
 
 // Remaining is what could still be taken; never negative.
-func (c *Charge) Remaining() int64 { return max(0, c.Limits.gauges[c.Index].most-c.Used) }
+func (c *Charge) Remaining() int64 { return max(0, c.Limits.gauges[c.Index].whole-c.Used) }
 
 // An Adjustment corrects a charge that was taken.
 type Adjustment struct {
@@ -100,9 +104,10 @@ type Adjustment struct {
 // The package storetest has the tests that every store must pass.
 type Store interface {
 	// Take checks all charges at one moment and takes either all of them or,
-	// when one does not fit, none. It fills in every charge's Status, with
-	// RetryAfter other than 0 exactly for those that do not fit, and returns
-	// the moment. A zero now is the store's own clock. Charges of the same
+	// when one does not fit, none; of Shadow charges those that fit are taken
+	// with the others, and those that do not hold up nothing. It fills in every
+	// charge's Status, with RetryAfter other than 0 exactly for those that do
+	// not fit, and returns the moment. A zero now is the store's own clock. Charges of the same
 	// key stand next to each other, with the same Limits, each Index once.
 	Take(ctx context.Context, now time.Time, charges []Charge) (time.Time, error)
 

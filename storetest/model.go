@@ -179,16 +179,18 @@ func (k *counter) used(now int64) (sum int64) {
 
 // wait is how long until amount fits.
 func (k *counter) wait(now, amount int64) time.Duration {
-	most := k.limit.Most()
+	whole := k.limit.Size()
 	switch {
-	case amount > most:
+	case amount > k.limit.Most():
 		return penstock.Never
-	case amount == 0 || k.used(now)+amount <= most:
+	case amount == 0 || k.used(now)+amount <= whole:
 		return 0
 	case k.limit.Unit == penstock.Concurrent:
 		return time.Second
+	case amount > whole: // an overdraft, of a limit on which nothing is
+		return k.reset(now)
 	}
-	return k.first(now, func(t int64) bool { return k.used(t)+amount <= most })
+	return k.first(now, func(t int64) bool { return k.used(t)+amount <= whole })
 }
 
 // reset is how long until nothing counts.
@@ -240,12 +242,12 @@ func (m *Model) decide(at time.Time, charges []penstock.Charge, take bool) (time
 	for i := range charges {
 		c := &charges[i]
 		c.RetryAfter = m.at(c, now).wait(now, c.Amount)
-		fits = fits && c.RetryAfter == 0
+		fits = fits && (c.RetryAfter == 0 || c.Shadow)
 	}
 	for i := range charges {
 		c := &charges[i]
 		k := m.at(c, now)
-		if fits && take && c.Amount > 0 {
+		if fits && take && c.Amount > 0 && c.RetryAfter == 0 {
 			k.charge(now, c.Amount)
 		}
 		c.Used, c.Reset = k.used(now), k.reset(now)
@@ -271,7 +273,7 @@ func (k *counter) adjust(a *penstock.Adjustment, now int64) {
 	a.Over = 0
 	if a.Delta >= 0 {
 		k.charge(now, a.Delta)
-		a.Over = min(a.Delta, max(0, k.used(now)-k.limit.Most()))
+		a.Over = min(a.Delta, max(0, k.used(now)-k.limit.Size()))
 		return
 	}
 	from, at := a.Charge.Limit(), a.At.UnixMicro()

@@ -54,6 +54,7 @@ func drawLimit(t *rapid.T, name string, unit penstock.Unit) penstock.Limit {
 	case penstock.SlidingWindow:
 		l.Precision = l.Window / time.Duration(rapid.SampledFrom([]int{1, 2, 4, 5, 10, 50, 100}).Draw(t, "steps"))
 	}
+	l.Overdraw = rapid.IntRange(0, 9).Draw(t, "overdraw") == 0
 	return l
 }
 
@@ -81,7 +82,7 @@ func must(t *rapid.T, at time.Time, err error) time.Time {
 
 func allowed(charges []penstock.Charge) bool {
 	for i := range charges {
-		if charges[i].RetryAfter != 0 {
+		if charges[i].RetryAfter != 0 && !charges[i].Shadow {
 			return false
 		}
 	}
@@ -147,8 +148,10 @@ type admitted struct {
 // are at most the limit; of a bucket, what was admitted since any earlier
 // moment is at most the capacity and what was minted since.
 func neverOver(t *rapid.T, store penstock.Store) {
-	set := penstock.MustLimits(drawLimit(t, "limit", penstock.Tokens))
-	l := set.At(0)
+	l := drawLimit(t, "limit", penstock.Tokens)
+	l.Overdraw = false
+	set := penstock.MustLimits(l)
+	l = set.At(0)
 	now := epoch
 	var all []admitted
 	for range rapid.IntRange(1, 120).Draw(t, "requests") {

@@ -41,9 +41,13 @@ func traffic(t *rapid.T, store penstock.Store) {
 	}
 	var open []pair
 	now := epoch
+	shadow := map[string]bool{"bob": rapid.Bool().Draw(t, "bob is a shadow")}
 	charges := func(amounts penstock.Amounts, chosen []string) (c []penstock.Charge) {
 		for _, key := range chosen {
 			c = sets[key].AppendCharges(c, key, &amounts)
+		}
+		for i := range c {
+			c[i].Shadow = shadow[c[i].Key]
 		}
 		return c
 	}

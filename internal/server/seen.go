@@ -76,7 +76,7 @@ func (s *Server) usage() (usage []telemetry.Usage) {
 			usage = append(usage, telemetry.Usage{
 				Rule:  p.Rule(c).Name,
 				Key:   key,
-				Ratio: float64(c.Used) / float64(c.Limit().Most()),
+				Ratio: float64(c.Used) / float64(c.Limit().Size()),
 			})
 		}
 	}
