@@ -21,7 +21,7 @@ func (x *exchange) modify(resp *http.Response) error {
 	h := resp.Header
 	if x.standing != nil {
 		x.rules.Headers.Drop(h, x.endpoint.Dialect)
-		x.setLimits(h, x.standing)
+		x.setLimits(h)
 	}
 	h.Set("X-Request-Id", x.id)
 	x.learn(resp.StatusCode)
@@ -35,8 +35,11 @@ func (x *exchange) modify(resp *http.Response) error {
 	}
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
+		if x.upload != nil && !x.upload.whole() {
+			return errEarlyUpgrade
+		}
 		// One request, and no longer one in flight.
-		x.timer.Stop()
+		x.inTime()
 		x.settle()
 		x.slot.Release()
 	case x.read && resp.StatusCode/100 == 2 && x.r.Method != http.MethodHead:
@@ -52,6 +55,9 @@ func (x *exchange) modify(resp *http.Response) error {
 	}
 	return nil
 }
+
+// errEarlyUpgrade is of an upgrade that would leave half of a body in the way.
+var errEarlyUpgrade = errors.New("the worker switches protocols before it has read the request's body")
 
 func isEventStream(h http.Header) bool {
 	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
@@ -186,8 +192,8 @@ func (x *exchange) end() {
 	x.settle()
 	x.slot.Release()
 	x.unbuffer()
-	if x.timer != nil {
-		x.timer.Stop()
+	x.inTime()
+	if x.cancel != nil {
 		x.cancel(nil)
 	}
 	x.g.Metrics.Ended(time.Since(x.began))

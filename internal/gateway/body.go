@@ -43,9 +43,6 @@ func (x *exchange) readBody() ([]byte, *reply.Denial) {
 		}
 	}
 	length, most := x.r.ContentLength, x.rules.MaxBody
-	if length > most {
-		return nil, tooLarge(most)
-	}
 	control := http.NewResponseController(x.w)
 	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 	first, whole := int64(firstRead), most+1

@@ -351,7 +351,7 @@ func TestNoWorker(t *testing.T) {
 		code    string
 	}{
 		"none":            {nil, 503, "no_worker"},
-		"none that lives": {[]string{"http://" + closedAddr(t), "http://" + closedAddr(t)}, 502, "upstream_error"},
+		"none that lives": {[]string{"http://" + closedAddr(t), "http://" + closedAddr(t)}, 503, "no_worker"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRigFor(t, "rate_limiting: {default: {requests_per_hour: 9, tokens_per_hour: 9000, concurrent_requests: 9}}", c.workers...)

@@ -7,19 +7,17 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httputil"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/penstock-dev/penstock"
-	"github.com/penstock-dev/penstock/internal/clientaddr"
 	"github.com/penstock-dev/penstock/internal/identity"
 	"github.com/penstock-dev/penstock/internal/policy"
 	"github.com/penstock-dev/penstock/internal/provider"
 	"github.com/penstock-dev/penstock/internal/queue"
 	"github.com/penstock-dev/penstock/internal/reply"
 	"github.com/penstock-dev/penstock/internal/traffic"
-	"github.com/penstock-dev/penstock/internal/workers"
 )
 
 // exchange is one request on its way, and what must be undone when it is over.
@@ -48,10 +46,13 @@ type exchange struct {
 	room     [4]penstock.Charge
 	res      *penstock.Reservation // nil: nothing was charged
 	standing *penstock.Decision    // how its limits stand, for the headers; nil when nothing was decided
+	stood    time.Time             // when they stood so
 	slot     queue.Slot
 	decided  bool // a verdict was counted
 
 	timer   *time.Timer
+	timing  sync.Mutex // guards over
+	over    bool       // the request can no longer time out
 	cancel  context.CancelCauseFunc
 	ctx     context.Context
 	sent    bool // a worker may have seen something of it
@@ -87,6 +88,10 @@ func (x *exchange) serve() {
 	}
 	if x.isClosed(others) {
 		x.refuse(reply.Denial{Code: reply.NotFound})
+		return
+	}
+	if x.r.ContentLength > x.rules.MaxBody {
+		x.refuse(*tooLarge(x.rules.MaxBody))
 		return
 	}
 
@@ -209,7 +214,7 @@ func (x *exchange) reserve() bool {
 		x.refuse(reply.Denial{Code: reply.StoreUnavailable})
 		return false
 	}
-	x.res, x.standing = res, &res.Decision
+	x.res, x.standing, x.stood = res, &res.Decision, time.Now()
 	if !res.Allowed {
 		x.deny(&res.Decision)
 	}
@@ -260,10 +265,10 @@ func (x *exchange) deny(d *penstock.Decision) {
 	rule := x.rules.Policy.Rule(b)
 	denial := reply.Denial{Code: reply.RateLimitExceeded, RetryAfter: d.RetryAfter}
 	if rule.Global {
-		denial.Global = &reply.Global{Current: b.Used + b.Amount, Limit: rule.Limit.Most()}
+		denial.Global = &reply.Global{Current: b.Used + b.Amount, Limit: rule.Limit.Size()}
 	}
 	x.verdict(traffic.Verdict{Code: denial.Code.String(), Rule: rule.Name, Wait: d.RetryAfter})
-	x.standing = d
+	x.standing, x.stood = d, time.Now()
 	x.refuse(denial)
 }
 
@@ -278,14 +283,17 @@ func (x *exchange) verdict(v traffic.Verdict) {
 	x.rules.Decisions.Decided(x.began, &v)
 }
 
-// setLimits sets the rate-limit headers of a decision.
-func (x *exchange) setLimits(h http.Header, d *penstock.Decision) {
-	if len(d.Charges) == 0 {
+// setLimits sets the headers of how the limits stand. An answer may come long
+// after they were looked at.
+func (x *exchange) setLimits(h http.Header) {
+	d := x.standing
+	if d == nil || len(d.Charges) == 0 {
 		return
 	}
 	var room [8]reply.Limit
 	limits := room[:0]
 	binding := 0
+	now := time.Now()
 	for i := range d.Charges {
 		c := &d.Charges[i]
 		if c == d.Binding() {
@@ -295,13 +303,13 @@ func (x *exchange) setLimits(h http.Header, d *penstock.Decision) {
 		limits = append(limits, reply.Limit{
 			Name:      rule.Shown,
 			Unit:      rule.Limit.Unit.String(),
-			Limit:     rule.Limit.Most(),
+			Limit:     rule.Limit.Size(),
 			Remaining: c.Remaining(),
 			Window:    rule.Limit.Window,
-			Reset:     c.Reset,
+			Reset:     max(c.Reset-now.Sub(x.stood), 0),
 		})
 	}
-	x.rules.Headers.Set(h, x.endpoint.Dialect, time.Now(), limits, binding)
+	x.rules.Headers.Set(h, x.endpoint.Dialect, now, limits, binding)
 }
 
 // refuse answers the request itself.
@@ -309,103 +317,9 @@ func (x *exchange) refuse(d reply.Denial) {
 	h := x.w.Header()
 	h.Set("X-Request-Id", x.id)
 	x.close()
-	if x.standing != nil {
-		x.setLimits(h, x.standing)
-	}
+	x.setLimits(h)
 	x.status = d.Code.Status()
 	x.rules.Errors.Write(x.w, x.r, x.endpoint.Dialect, d)
-}
-
-// forward sends the request to a worker and copies the answer.
-func (x *exchange) forward() {
-	if x.endpoint.Kind == traffic.Other && x.r.Method == http.MethodPost || x.endpoint.Metered() && !x.read {
-		x.g.Metrics.Unmetered(x.path)
-	}
-	ctx, cancel := context.WithCancelCause(x.r.Context())
-	x.ctx, x.cancel = ctx, cancel
-	x.timer = time.AfterFunc(x.rules.RequestTimeout, func() { cancel(errTimeout) })
-	proxy := httputil.ReverseProxy{
-		Rewrite:        x.rewrite,
-		Transport:      x.g.Workers,
-		FlushInterval:  -1, // as it comes
-		ModifyResponse: x.modify,
-		ErrorHandler:   x.failed,
-		BufferPool:     &x.g.buffers,
-		ErrorLog:       x.g.errorLog,
-	}
-	r := x.r.WithContext(ctx)
-	if !x.read && r.ContentLength != 0 {
-		x.upload = &upload{from: x.r, control: http.NewResponseController(x.w), most: x.rules.MaxBody}
-		r.Body = x.upload
-	}
-	x.sent = true // until the pool says that nothing was
-	proxy.ServeHTTP(x.w, r)
-}
-
-// rewrite makes the request that a worker gets: what the client sent, with the
-// key that counts and no other, and the client's address.
-func (x *exchange) rewrite(p *httputil.ProxyRequest) {
-	out := p.Out
-	x.cred.Strip(out.Header)
-	x.setForwarded(p)
-	out.Header.Set("X-Request-Id", x.id)
-	if x.upload != nil && p.In.ContentLength < 0 {
-		if out.Trailer == nil {
-			out.Trailer = http.Header{}
-		}
-		x.upload.trailer = out.Trailer
-	}
-	if !x.read {
-		return
-	}
-	out.Header.Del("Accept-Encoding") // the answer is read
-	out.Header.Del("Expect")          // the body is here
-	out.ContentLength = int64(len(x.body))
-	out.TransferEncoding = nil
-	out.GetBody = func() (io.ReadCloser, error) { return &heldBody{rest: x.body}, nil }
-	out.Body, _ = out.GetBody()
-}
-
-// setForwarded tells the worker who asks: what a trusted proxy said of it, and
-// the peer. What anyone else says is dropped.
-func (x *exchange) setForwarded(p *httputil.ProxyRequest) {
-	h := p.In.Header
-	if clientaddr.Trusted(x.rules.TrustedProxies).Peer(p.In) {
-		p.Out.Header["X-Forwarded-For"] = h["X-Forwarded-For"]
-		p.SetXForwarded()
-		for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
-			if said := h[name]; len(said) > 0 {
-				p.Out.Header[name] = said
-			}
-		}
-		return
-	}
-	p.SetXForwarded()
-}
-
-// failed answers a request that no worker answered.
-func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
-	var none *workers.ConnectError
-	if errors.As(err, &none) || errors.Is(err, workers.ErrNoWorker) {
-		x.sent = false
-	}
-	x.broken = err
-	var problem *uploadError
-	switch {
-	case errors.As(err, &problem):
-		x.cut = true
-		x.refuse(problem.denial)
-	case x.r.Context().Err() != nil:
-		x.status = statusClientClosed
-	case errors.Is(context.Cause(x.ctx), errTimeout):
-		x.refuse(reply.Denial{Code: reply.UpstreamTimeout})
-	case !x.sent:
-		x.g.Log.Warn("no worker could be reached", "request_id", x.id, "error", err)
-		x.refuse(reply.Denial{Code: reply.NoWorker})
-	default:
-		x.g.Log.Warn("no worker answered", "request_id", x.id, "error", err)
-		x.refuse(reply.Denial{Code: reply.UpstreamError})
-	}
 }
 
 // requestID is the client's own where that may stand in a log, else a new one.

@@ -366,8 +366,13 @@ func TestPipelining(t *testing.T) {
 		status int
 		part   string
 	}{
-		{200, `"target":"/echo/1"`}, {200, `"text_completion"`}, {404, "not_found"}, {200, `"target":"/echo/2"`},
-		{200, `"text_completion"`}, {429, "rate_limit_exceeded"}, {429, "rate_limit_exceeded"},
+		{200, `"target":"/echo/1"`},
+		{200, `"text_completion"`},
+		{404, "not_found"},
+		{200, `"target":"/echo/2"`},
+		{200, `"text_completion"`},
+		{429, "rate_limit_exceeded"},
+		{429, "rate_limit_exceeded"},
 	} {
 		if a := w.answer("POST"); a.status != want.status || !strings.Contains(a.body, want.part) {
 			t.Errorf("answer %d is %d %q, want %d and %s", i, a.status, a.body, want.status, want.part)

@@ -5,7 +5,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log"
 	"log/slog"
@@ -179,9 +178,6 @@ func (p *bufferPool) Get() []byte {
 func (p *bufferPool) Put(b []byte) { p.pool.Put(&b) }
 
 var _ httputil.BufferPool = (*bufferPool)(nil)
-
-// Causes of a context's end that are not the client's.
-var errTimeout = errors.New("the request took longer than request_timeout")
 
 // storeFailed notes that the store could not be asked.
 func (g *Gateway) storeFailed(err error) {

@@ -1,104 +1,13 @@
 package gateway
 
 import (
-	"bufio"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
-
-// scripted is a worker that answers every request with these bytes, and hands
-// out each as it came: its head, with line feeds alone, and its body.
-func scripted(t testing.TB, answer string) (url string, requests <-chan [2]string) {
-	got := make(chan [2]string, 16)
-	return rawWorker(t, func(c net.Conn, r *bufio.Reader) {
-		for {
-			head, body, err := readRequest(r)
-			if err != nil {
-				return
-			}
-			got <- [2]string{head, body}
-			if strings.HasPrefix(head, "HEAD ") {
-				answer, _, _ = strings.Cut(answer, "\r\n\r\n")
-				answer += "\r\n\r\n"
-			}
-			if _, err := io.WriteString(c, answer); err != nil || !strings.Contains(answer, "\r\nContent-Length:") {
-				return // else the end of the answer is that of the connection
-			}
-		}
-	}), got
-}
-
-// readRequest reads a request as it stands on the wire; of a chunked body the
-// chunks' contents and the trailer behind them.
-func readRequest(r *bufio.Reader) (head, body string, err error) {
-	if head, err = readHead(r); err != nil {
-		return "", "", err
-	}
-	req, err := http.ReadRequest(bufio.NewReader(strings.NewReader(head + "\n")))
-	if err != nil {
-		return "", "", err
-	}
-	if len(req.TransferEncoding) == 0 {
-		b := make([]byte, req.ContentLength)
-		_, err = io.ReadFull(r, b)
-		return head, string(b), err
-	}
-	for {
-		line, err := r.ReadString('\n')
-		if err != nil {
-			return "", "", err
-		}
-		var size int64
-		if _, err := fmt.Sscanf(line, "%x", &size); err != nil {
-			return "", "", err
-		}
-		if size == 0 {
-			trailer, err := readHead(r)
-			return head, body + trailer, err
-		}
-		b := make([]byte, size+2)
-		if _, err := io.ReadFull(r, b); err != nil {
-			return "", "", err
-		}
-		body += string(b[:size])
-	}
-}
-
-// readHead reads lines up to an empty one.
-func readHead(r *bufio.Reader) (head string, err error) {
-	for {
-		line, err := r.ReadString('\n')
-		if err != nil {
-			return "", err
-		}
-		line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
-		if line == "" {
-			return head, nil
-		}
-		head += line + "\n"
-	}
-}
-
-// without is a head without the headers of these names, the rest sorted.
-func without(head string, names ...string) string {
-	first, rest, _ := strings.Cut(head, "\n")
-	var lines []string
-	for line := range strings.Lines(rest) {
-		name, _, _ := strings.Cut(line, ":")
-		if !slices.Contains(names, name) {
-			lines = append(lines, line)
-		}
-	}
-	slices.Sort(lines)
-	return first + "\n" + strings.Join(lines, "")
-}
 
 const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\nDate: Tue, 06 Oct 2026 10:00:00 GMT\r\n\r\nok"
 

@@ -1,11 +1,8 @@
 package gateway
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
-	"flag"
 	"io"
 	"log"
 	"log/slog"
@@ -14,8 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/penstock-dev/penstock"
@@ -462,7 +456,8 @@ func (r *rig) sendOn(c *http.Client, method, path, body string, headers ...strin
 	req := r.request(method, path, body, headers...)
 	resp, err := c.Do(req)
 	if err != nil {
-		r.t.Fatalf("%s %s: %v\n%s", method, path, err, r.log.String())
+		r.t.Errorf("%s %s: %v\n%s", method, path, err, r.log.String())
+		return answered{err: err}
 	}
 	return readAll(resp)
 }
@@ -490,96 +485,6 @@ func readAll(resp *http.Response) answered {
 	return answered{resp.StatusCode, resp.Header, string(body), resp.Trailer, err}
 }
 
-// wire is a connection whose every byte the test writes itself.
-type wire struct {
-	net.Conn
-	t testing.TB
-	r *bufio.Reader
-}
-
-// dial opens a connection to the gateway.
-func (r *rig) dial() *wire {
-	r.t.Helper()
-	c, err := net.Dial("tcp", r.addr)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return newWire(r.t, c)
-}
-
-func newWire(t testing.TB, c net.Conn) *wire {
-	t.Cleanup(func() { _ = c.Close() })
-	return &wire{Conn: c, t: t, r: bufio.NewReader(c)}
-}
-
-func (w *wire) write(text string) {
-	w.t.Helper()
-	if _, err := io.WriteString(w.Conn, text); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// answer reads the answer to a request of this method, informational ones as
-// well.
-func (w *wire) answer(method string) answered {
-	w.t.Helper()
-	resp, err := http.ReadResponse(w.r, &http.Request{Method: method})
-	if err != nil {
-		w.t.Fatalf("reading an answer: %v", err)
-	}
-	return readAll(resp)
-}
-
-// wantClosed checks that the connection was closed with nothing more to read.
-func (w *wire) wantClosed() {
-	w.t.Helper()
-	_ = w.SetReadDeadline(time.Now().Add(patience))
-	rest, err := io.ReadAll(w.r)
-	var timeout net.Error
-	if len(rest) > 0 || errors.As(err, &timeout) && timeout.Timeout() {
-		w.t.Fatalf("the connection is open, with %q to read: %v", rest, err)
-	}
-}
-
-// closedAddr is an address where nobody listens.
-func closedAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// rawWorker is a worker that is a function of the bare connection. It returns
-// its URL.
-func rawWorker(t testing.TB, serve func(c net.Conn, r *bufio.Reader)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() {
-				defer c.Close()
-				serve(c, bufio.NewReader(c))
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		running.Wait()
-	})
-	return "http://" + l.Addr().String()
-}
-
 // logBuffer is a log that may be read while it is written.
 type logBuffer struct {
 	mu sync.Mutex
@@ -596,98 +501,4 @@ func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
-}
-
-// pipes is a listener whose connections are pipes in memory, so that time is
-// the bubble's.
-type pipes struct {
-	conns  chan net.Conn
-	once   sync.Once
-	closed chan struct{}
-}
-
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
-
-func (p *pipes) dial(from string) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case p.conns <- &pipe{server, from}:
-		return client, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.closed) })
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return pipeAddr("gateway:80") }
-
-// pipe is a server's end of one, with an address for the other.
-type pipe struct {
-	net.Conn
-	from string
-}
-
-func (p *pipe) RemoteAddr() net.Addr { return pipeAddr(p.from) }
-
-type pipeAddr string
-
-func (pipeAddr) Network() string  { return "pipe" }
-func (a pipeAddr) String() string { return string(a) }
-
-// pipe opens a connection to a gateway that listens on pipes.
-func (r *rig) pipe() *wire {
-	r.t.Helper()
-	c, err := r.pipes.dial(pipeClient)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return newWire(r.t, c)
-}
-
-// pipeClient is the address of those who connect by a pipe.
-const pipeClient = "192.0.2.1:1024"
-
-// pipeCaller is the caller without a key who connects by a pipe.
-func (r *rig) pipeCaller() *traffic.Caller {
-	req := httptest.NewRequest("GET", "/", nil)
-	req.RemoteAddr = pipeClient
-	c, _ := r.rules.Load().Identifier.Identify(req)
-	return &c
-}
-
-// update writes golden files anew: go test -update.
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares got with the file of this name.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", "golden", strings.NewReplacer(" ", "-", ",", "").Replace(name)+".txt")
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", file, d)
-	}
 }

@@ -234,3 +234,22 @@ func TestUpgradeWithBody(t *testing.T) {
 	}
 	_ = w.Close()
 }
+
+// TestUpgradeWithinABody has a worker agree to an upgrade before it has read
+// the request's body: what comes next would be both.
+func TestUpgradeWithinABody(t *testing.T) {
+	r := newRigFor(t, "rate_limiting: {default: {requests_per_hour: 9}}", rawWorker(t, func(c net.Conn, r *bufio.Reader) {
+		if _, err := readHead(r); err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		_, _ = io.Copy(c, r)
+	}))
+	w := r.dial()
+	w.write(strings.Replace(handshake, "\r\n\r\n", "\r\nContent-Length: 5\r\n\r\nabc", 1))
+	if a := w.answer("GET"); a.status != 502 || !strings.Contains(a.body, "upstream_error") {
+		t.Errorf("answer %d %q, want 502", a.status, a.body)
+	}
+	w.wantClosed()
+	r.wantUsed("requests_per_hour 1")
+}

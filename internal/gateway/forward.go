@@ -1,0 +1,156 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"time"
+
+	"github.com/penstock-dev/penstock/internal/clientaddr"
+	"github.com/penstock-dev/penstock/internal/reply"
+	"github.com/penstock-dev/penstock/internal/traffic"
+	"github.com/penstock-dev/penstock/internal/workers"
+)
+
+// forward sends the request to a worker and copies the answer.
+func (x *exchange) forward() {
+	if x.endpoint.Kind == traffic.Other && x.r.Method == http.MethodPost || x.endpoint.Metered() && !x.read {
+		x.g.Metrics.Unmetered(x.path)
+	}
+	x.ctx, x.cancel = context.WithCancelCause(x.r.Context())
+	x.timer = time.AfterFunc(x.rules.RequestTimeout, x.timeOut)
+	proxy := httputil.ReverseProxy{
+		Rewrite:        x.rewrite,
+		Transport:      x.g.Workers,
+		FlushInterval:  -1, // as it comes
+		ModifyResponse: x.modify,
+		ErrorHandler:   x.failed,
+		BufferPool:     &x.g.buffers,
+		ErrorLog:       x.g.errorLog,
+	}
+	r := x.r.WithContext(x.ctx)
+	if !x.read && r.ContentLength != 0 {
+		x.upload = &upload{from: x.r, control: http.NewResponseController(x.w), most: x.rules.MaxBody}
+		r.Body = x.upload
+	}
+	w := x.w
+	if x.upload != nil && r.Header.Get("Expect") != "" {
+		w = oneContinue{w}
+	}
+	x.sent = true // until the pool says that nothing was
+	proxy.ServeHTTP(w, r)
+}
+
+// errTimeout ends a request's context.
+var errTimeout = errors.New("the request took longer than request_timeout")
+
+// lastWords is how long a client has after the timeout to take what it is still
+// told. Then the connection is cut: one that reads nothing must not hold its slot
+// for longer than a request may take.
+const lastWords = time.Second
+
+// timeOut ends a request that takes too long, unless it has ended.
+func (x *exchange) timeOut() {
+	x.timing.Lock()
+	defer x.timing.Unlock()
+	if x.over {
+		return
+	}
+	x.cancel(errTimeout)
+	// Where there is no deadline to set (not a connection), there is none. The
+	// server takes it away before the next request.
+	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(lastWords))
+}
+
+// inTime ends the time that the request has.
+func (x *exchange) inTime() {
+	if x.timer == nil {
+		return
+	}
+	x.timer.Stop()
+	x.timing.Lock()
+	defer x.timing.Unlock()
+	x.over = true
+}
+
+// oneContinue leaves it to the server to tell the client to go on, which it
+// does when the body is read: what the worker says would be the second time.
+type oneContinue struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w oneContinue) WriteHeader(code int) {
+	if code != http.StatusContinue {
+		w.ResponseWriter.WriteHeader(code)
+	}
+}
+
+// Unwrap is for http.ResponseController.
+func (w oneContinue) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// rewrite makes the request that a worker gets: what the client sent, with the
+// key that counts and no other, and the client's address.
+func (x *exchange) rewrite(p *httputil.ProxyRequest) {
+	out := p.Out
+	x.cred.Strip(out.Header)
+	x.setForwarded(p)
+	out.Header.Set("X-Request-Id", x.id)
+	if x.upload != nil && p.In.ContentLength < 0 {
+		if out.Trailer == nil {
+			out.Trailer = http.Header{}
+		}
+		x.upload.trailer = out.Trailer
+	}
+	if !x.read {
+		return
+	}
+	out.Header.Del("Accept-Encoding") // the answer is read
+	out.Header.Del("Expect")          // the body is here
+	out.ContentLength = int64(len(x.body))
+	out.TransferEncoding = nil
+	out.GetBody = func() (io.ReadCloser, error) { return &heldBody{rest: x.body}, nil }
+	out.Body, _ = out.GetBody()
+}
+
+// setForwarded tells the worker who asks: what a trusted proxy said of it, and
+// the peer. What anyone else says is dropped.
+func (x *exchange) setForwarded(p *httputil.ProxyRequest) {
+	h := p.In.Header
+	if clientaddr.Trusted(x.rules.TrustedProxies).Peer(p.In) {
+		p.Out.Header["X-Forwarded-For"] = h["X-Forwarded-For"]
+		p.SetXForwarded()
+		for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
+			if said := h[name]; len(said) > 0 {
+				p.Out.Header[name] = said
+			}
+		}
+		return
+	}
+	p.SetXForwarded()
+}
+
+// failed answers a request that no worker answered.
+func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
+	var none *workers.ConnectError
+	if errors.As(err, &none) || errors.Is(err, workers.ErrNoWorker) {
+		x.sent = false
+	}
+	x.broken = err
+	var problem *uploadError
+	switch {
+	case errors.As(err, &problem):
+		x.cut = true
+		x.refuse(problem.denial)
+	case x.r.Context().Err() != nil:
+		x.status = statusClientClosed
+	case errors.Is(context.Cause(x.ctx), errTimeout):
+		x.refuse(reply.Denial{Code: reply.UpstreamTimeout})
+	case !x.sent:
+		x.g.Log.Warn("no worker could be reached", "request_id", x.id, "error", err)
+		x.refuse(reply.Denial{Code: reply.NoWorker})
+	default:
+		x.g.Log.Warn("no worker answered", "request_id", x.id, "error", err)
+		x.refuse(reply.Denial{Code: reply.UpstreamError})
+	}
+}

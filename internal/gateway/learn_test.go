@@ -1,0 +1,114 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/penstock-dev/penstock/internal/standin"
+)
+
+// TestKeysAreLearned has unknown keys become callers of their own when a worker
+// accepts them that refuses requests without one.
+func TestKeysAreLearned(t *testing.T) {
+	const yaml = "auth: {unknown_keys: learn}\n" + tokenLimits
+	worker := standin.New(standin.Options{Output: standin.Lengths{Mean: 5}, APIKeys: []string{"sk-one", "sk-two"}})
+	r := newRig(t, yaml, worker)
+	known := func(key string) bool { return r.caller(key).Verified }
+	send := func(key string, status int) {
+		t.Helper()
+		if a := r.send("POST", "/v1/chat/completions", prompt(40, ""), "Authorization", "Bearer "+key); a.status != status {
+			t.Errorf("with %s the answer is %d, want %d", key, a.status, status)
+		}
+		r.idle()
+	}
+	if known("sk-one") {
+		t.Fatal("a key is known that nobody has shown")
+	}
+	send("sk-wrong", 401)
+	send("sk-one", 200)
+	// The worker is asked without a key, beside the way of requests.
+	eventually(t, "the key is learned", func() bool { return known("sk-one") })
+	if known("sk-wrong") || known("sk-two") {
+		t.Error("a key is known that the worker has not accepted")
+	}
+	r.wantUsed(charged(2, 10, 5)) // the address, so far
+	send("sk-one", 200)
+	if got, want := usedText(r.usedBy(r.caller("sk-one"), "")), charged(1, 10, 5); got != want {
+		t.Errorf("charged to the key: %s, want %s", got, want)
+	}
+	send("sk-two", 200) // the worker is known to ask for keys by now
+	if !known("sk-two") {
+		t.Error("the second key is not known")
+	}
+	r.wantUsed(charged(3, 20, 10))
+	requests := worker.Stats().Requests
+	if want := int64(5); requests != want { // four of clients and one of our own
+		t.Errorf("the worker got %d requests, want %d", requests, want)
+	}
+}
+
+// TestLearnedKeysAreForgotten has a worker refuse a key that it had accepted.
+func TestLearnedKeysAreForgotten(t *testing.T) {
+	var mu sync.Mutex
+	accepted := "Bearer sk-one"
+	worker := standin.New(standin.Options{Output: standin.Lengths{Mean: 5}})
+	r := newRig(t, "auth: {unknown_keys: learn}\n"+tokenLimits, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Header.Get("Authorization") != accepted {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		worker.ServeHTTP(w, r)
+	}))
+	r.send("POST", "/v1/chat/completions", prompt(40, ""), "Authorization", "Bearer sk-one")
+	eventually(t, "the key is learned", func() bool { return r.caller("sk-one").Verified })
+	mu.Lock()
+	accepted = ""
+	mu.Unlock()
+	if a := r.send("POST", "/v1/chat/completions", prompt(40, ""), "Authorization", "Bearer sk-one"); a.status != 401 {
+		t.Errorf("answer %d, want 401", a.status)
+	}
+	r.idle()
+	if r.caller("sk-one").Verified {
+		t.Error("the key is known still")
+	}
+}
+
+// TestOpenWorkersTeachNoKeys has a worker that accepts whatever key: then that
+// it does says nothing.
+func TestOpenWorkersTeachNoKeys(t *testing.T) {
+	worker := standin.New(standin.Options{Output: standin.Lengths{Mean: 5}})
+	r := newRig(t, "auth: {unknown_keys: learn}\n"+tokenLimits, worker)
+	for _, key := range []string{"sk-one", "sk-two"} {
+		r.send("POST", "/v1/chat/completions", prompt(40, ""), "Authorization", "Bearer "+key)
+		eventually(t, "the worker was asked", func() bool { return strings.Contains(r.log.String(), "unknown keys are not learned here") })
+		r.idle()
+		if r.caller(key).Verified {
+			t.Errorf("%s is known", key)
+		}
+	}
+	r.wantUsed(charged(2, 20, 10))
+	if n := worker.Stats().Requests; n != 3 {
+		t.Errorf("the worker got %d requests, want 3: it is asked once", n)
+	}
+}
+
+// TestListedKeysAreNotLearned checks that a worker's 401 takes nothing from a
+// key that the configuration lists.
+func TestListedKeysAreNotLearned(t *testing.T) {
+	worker := standin.New(standin.Options{APIKeys: []string{"sk-other"}})
+	r := newRig(t, "auth: {unknown_keys: learn, keys: [{id: alice, key: sk-alice}]}\n"+tokenLimits, worker)
+	if a := r.send("POST", "/v1/chat/completions", prompt(40, ""), "Authorization", "Bearer sk-alice"); a.status != 401 {
+		t.Errorf("answer %d, want the worker's 401", a.status)
+	}
+	r.idle()
+	if c := r.caller("sk-alice"); !c.Verified || !c.Listed {
+		t.Errorf("the caller is %+v", c)
+	}
+	if got := usedText(r.usedBy(r.caller("sk-alice"), "")); got != charged(1, 0, 0) {
+		t.Errorf("charged: %s", got)
+	}
+}
