@@ -223,7 +223,7 @@ func (x *exchange) reserve() bool {
 
 // enter waits for a slot.
 func (x *exchange) enter() bool {
-	if x.endpoint.Kind == traffic.ModelList {
+	if !x.endpoint.TakesSlot() {
 		return true
 	}
 	slot, err := x.g.Queue.Enter(x.r.Context())

@@ -18,7 +18,7 @@ type Need struct {
 func (p *Policy) Need(c *traffic.Caller, a *traffic.Ask) Need {
 	var n Need
 	n.Amounts[penstock.Requests], n.Least[penstock.Requests] = 1, 1
-	if a.Kind != traffic.ModelList {
+	if a.TakesSlot() {
 		n.Amounts[penstock.Concurrent], n.Least[penstock.Concurrent] = 1, 1
 	}
 	if !a.Metered() {
@@ -38,7 +38,7 @@ func (p *Policy) Need(c *traffic.Caller, a *traffic.Ask) Need {
 // is never none of an endpoint that generates: some workers take a maximum of 0
 // for no maximum, and a charge of none passes whatever the limit.
 func (p *Policy) output(c *traffic.Caller, a *traffic.Ask) (reserve, least int64) {
-	if a.Kind == traffic.Embeddings {
+	if !a.Generates() {
 		return 0, 0
 	}
 	if p.estimate.Reserve == "max" && a.MaxOutput >= 0 {
@@ -147,7 +147,7 @@ func planKey(c *traffic.Caller) string { return "plan|" + c.ID }
 
 // Learn takes in how long an answer was that came to its end.
 func (p *Policy) Learn(c *traffic.Caller, a *traffic.Ask, u traffic.Usage) {
-	if c.Verified && a.Kind != traffic.Embeddings {
+	if c.Verified && a.Generates() {
 		p.learned.Learn(c.ID, a.Model, u.Output/max(a.Answers, 1))
 	}
 }

@@ -72,22 +72,61 @@ type Kind uint8
 // The kinds. Other is everything that is passed on unread.
 const (
 	Other Kind = iota
+	// OpenAI's.
 	ChatCompletions
 	Completions
 	Embeddings
 	Responses
-	ModelList // a GET of model lists: charged as a request, takes no slot
+	Speech         // text to a recording
+	Transcriptions // a recording to text, translations too; the body is a form
+	Images         // generations, edits, variations
+	Moderations
+	Rerank // rerank and score, whose shape several workers share
+	// Anthropic's.
+	Messages
+	// Google's.
+	GenerateContent
+	EmbedContent
+	// Ollama's.
+	OllamaChat
+	OllamaGenerate
+	OllamaEmbed
+	// ComfyUI's: a job, of which the answer says only that it was taken.
+	ComfyPrompt
+	// Charged as a request; take no slot and no tokens, and are not read.
+	ModelList
+	CountTokens
 )
 
 // Endpoint is what method and path alone say of a request.
 type Endpoint struct {
 	Dialect Dialect
 	Kind    Kind
+	// Model is the model that the path names, which is the one that a worker
+	// serves whatever the body says; empty where the path names none.
+	Model string
+	// Stream says that the path asks for a stream.
+	Stream bool
 }
 
 // Metered reports whether the bodies of the endpoint are read: all but plain
 // traffic and lists.
-func (e Endpoint) Metered() bool { return e.Kind != Other && e.Kind != ModelList }
+func (e Endpoint) Metered() bool {
+	return e.Kind != Other && e.Kind != ModelList && e.Kind != CountTokens
+}
+
+// TakesSlot reports whether the endpoint keeps a worker busy.
+func (e Endpoint) TakesSlot() bool { return e.Kind != ModelList && e.Kind != CountTokens }
+
+// Generates reports whether the endpoint's answer is made of output tokens, so
+// that they are reserved before it runs.
+func (e Endpoint) Generates() bool {
+	switch e.Kind {
+	case ChatCompletions, Completions, Responses, Messages, GenerateContent, OllamaChat, OllamaGenerate:
+		return true
+	}
+	return false
+}
 
 // Ask is what a request asks for before it runs. Token counts are estimates
 // unless said otherwise.
@@ -124,10 +163,11 @@ const (
 	Reserved
 )
 
-// Usage is what a request really used, in tokens.
+// Usage is what a request really used, in tokens. CachedInput, which was read
+// from a cache, and CacheWrites, which was written to one, are parts of Input.
 type Usage struct {
-	Input, Output, CachedInput int64
-	Source                     Source
+	Input, Output, CachedInput, CacheWrites int64
+	Source                                  Source
 }
 
 // A Verdict is what was decided of one limited request.
