@@ -249,15 +249,10 @@ func (s *MemoryStore) lock(groups []group, m moment) error {
 		for i := range groups {
 			s.resolve(&groups[i], i, groups, m)
 		}
-		for i := 1; i < len(groups); i++ { // insertion sort: there are few
-			for j := i; j > 0 && groups[j].n < groups[j-1].n; j-- {
-				groups[j], groups[j-1] = groups[j-1], groups[j]
-			}
-		}
-		for i := 1; i < len(groups); i++ {
-			if groups[i].n == groups[i-1].n {
-				return errApartOverflow
-			}
+		if again, err := inOrder(groups); err != nil {
+			return err
+		} else if again {
+			continue
 		}
 		for i := range groups {
 			groups[i].head.mu.Lock()
@@ -273,6 +268,27 @@ func (s *MemoryStore) lock(groups []group, m moment) error {
 			groups[i].head.mu.Unlock()
 		}
 	}
+}
+
+// inOrder sorts groups by the numbers of their records. It asks to find them
+// again when two have the same: the record that the one found was dropped since,
+// and went to the other. Two that count under one key are an error.
+func inOrder(groups []group) (again bool, err error) {
+	for i := 1; i < len(groups); i++ { // insertion sort: there are few
+		for j := i; j > 0 && groups[j].n < groups[j-1].n; j-- {
+			groups[j], groups[j-1] = groups[j-1], groups[j]
+		}
+	}
+	for i := 1; i < len(groups); i++ {
+		if groups[i].n != groups[i-1].n {
+			continue
+		}
+		if groups[i].hashed == groups[i-1].hashed {
+			return false, errApartOverflow
+		}
+		again = true
+	}
+	return again, nil
 }
 
 // held reports whether the record that the group found is still the one of its
