@@ -18,7 +18,7 @@ build:
 	$(GO) build -o bin/penstock ./cmd/penstock
 
 ## test: everything that must be true, in at most ten minutes on two cores
-test: lint race e2e bench-smoke
+test: lint bench-smoke e2e race
 	@echo "make test: all passed"
 
 ## lint: formatting, vet and staticcheck of every module
