@@ -18,18 +18,21 @@ const module = "github.com/penstock-dev/penstock"
 // The rooms that each room may import of this module. traffic is for all; what
 // is not here imports none of the others.
 var mayImport = map[string][]string{
-	"":                    {"internal/algorithm", "internal/reply", "internal/clientaddr"},
-	"storetest":           {""},
-	"internal/reply":      {},
-	"internal/provider":   {"internal/provider/jsonpeek", "internal/provider/sse"},
-	"internal/identity":   {"internal/clientaddr"},
-	"internal/policy":     {"", "internal/config"},
-	"internal/gateway":    {"", "internal/clientaddr", "internal/identity", "internal/policy", "internal/provider", "internal/queue", "internal/reply", "internal/telemetry", "internal/workers"},
-	"internal/server":     {"", "internal/admin", "internal/config", "internal/gateway", "internal/identity", "internal/policy", "internal/provider", "internal/queue", "internal/reply", "internal/telemetry", "internal/workers"},
-	"internal/demo":       {"", "internal/config", "internal/server", "internal/standin"},
-	"cmd/penstock":        {"", "internal/config", "internal/demo", "internal/policy", "internal/server", "internal/standin", "internal/telemetry"},
-	"internal/algorithm":  {},
-	"internal/clientaddr": {},
+	"":                          {"internal/algorithm", "internal/reply", "internal/clientaddr"},
+	"storetest":                 {""},
+	"internal/reply":            {},
+	"internal/config":           {"internal/pricing/usd"},
+	"internal/provider":         {"internal/provider/jsonpeek", "internal/provider/sse"},
+	"internal/identity":         {"internal/clientaddr"},
+	"internal/policy":           {"", "internal/config", "internal/modelname", "internal/pricing", "internal/pricing/usd"},
+	"internal/pricing":          {"", "internal/modelname", "internal/pricing/usd"},
+	"internal/gateway":          {"", "internal/clientaddr", "internal/identity", "internal/policy", "internal/provider", "internal/queue", "internal/reply", "internal/telemetry", "internal/workers"},
+	"internal/server":           {"", "internal/admin", "internal/config", "internal/gateway", "internal/identity", "internal/policy", "internal/provider", "internal/queue", "internal/reply", "internal/telemetry", "internal/workers"},
+	"internal/demo":             {"", "internal/config", "internal/server", "internal/standin"},
+	"cmd/penstock":              {"", "internal/config", "internal/demo", "internal/policy", "internal/server", "internal/standin", "internal/telemetry"},
+	"internal/pricing/snapshot": {"internal/modelname", "internal/pricing/usd"},
+	"internal/algorithm":        {},
+	"internal/clientaddr":       {},
 }
 
 // The one room that may see each heavy dependency.
