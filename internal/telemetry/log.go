@@ -55,7 +55,7 @@ func NewLog(logger *slog.Logger, which Decisions) *Log {
 
 // Decided writes the line of one decision about a request that came at now.
 func (l *Log) Decided(now time.Time, v *traffic.Verdict) {
-	if v.Allowed && l.which == Denied {
+	if v.Allowed && !v.Shadow && l.which == Denied {
 		return
 	}
 	dropped, write := l.sample(now, v)
@@ -63,7 +63,10 @@ func (l *Log) Decided(now time.Time, v *traffic.Verdict) {
 		return
 	}
 	message, level := "request denied", slog.LevelWarn
-	if v.Allowed {
+	switch {
+	case v.Shadow:
+		message, level = "request would be denied", slog.LevelInfo
+	case v.Allowed:
 		message, level = "request allowed", slog.LevelInfo
 	}
 	attrs := make([]slog.Attr, 0, 10)
@@ -80,7 +83,7 @@ func (l *Log) Decided(now time.Time, v *traffic.Verdict) {
 	}
 	add("path", v.Path)
 	add("model", v.Model)
-	if !v.Allowed {
+	if !v.Allowed || v.Shadow {
 		attrs = append(attrs, slog.Float64("wait_seconds", v.Wait.Seconds()))
 	}
 	add("request_id", v.RequestID)
@@ -99,7 +102,7 @@ func (l *Log) sample(now time.Time, v *traffic.Verdict) (dropped int, write bool
 		l.seen++
 		return 0, l.seen%sampleOne == 1
 	}
-	if v.Allowed {
+	if v.Allowed && !v.Shadow {
 		return 0, true
 	}
 	s := l.rules[v.Rule]

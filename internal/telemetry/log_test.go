@@ -60,6 +60,7 @@ func TestLogFields(t *testing.T) {
 		{"a denial", denial(), `{"level":"WARN","msg":"request denied","code":"rate_limit_exceeded","rule":"default.tokens_per_minute","caller":"alice","tenant":"acme","path":"/v1/chat/completions","model":"gpt-4","wait_seconds":1.5,"request_id":"req-1"}`},
 		{"a denial of which little is known", &traffic.Verdict{Code: "queue_full"}, `{"level":"WARN","msg":"request denied","code":"queue_full","wait_seconds":0}`},
 		{"allowed", &traffic.Verdict{Allowed: true, Caller: alice(), Path: "/v1/models"}, `{"level":"INFO","msg":"request allowed","caller":"alice","path":"/v1/models"}`},
+		{"let through by a shadow", &traffic.Verdict{Allowed: true, Shadow: true, Rule: "heavy", Caller: alice(), Model: "gpt-4", Wait: 2 * time.Second}, `{"level":"INFO","msg":"request would be denied","rule":"heavy","caller":"alice","model":"gpt-4","wait_seconds":2}`},
 		{"what a client may send", &traffic.Verdict{Code: "c", Path: "/\"\n\x1b[2J", Model: "\xff"}, `{"level":"WARN","msg":"request denied","code":"c","path":"/\"\n\u001b[2J","model":"\ufffd","wait_seconds":0}`},
 	}
 	for _, tt := range tests {

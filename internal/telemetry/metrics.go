@@ -51,6 +51,10 @@ type Metrics struct {
 	tokens    *prometheus.CounterVec
 	errors    prometheus.Counter
 	unmetered *prometheus.CounterVec
+	shadows   *prometheus.CounterVec
+	near      *prometheus.CounterVec
+	cost      *prometheus.CounterVec
+	unlisted  *prometheus.CounterVec
 	estimate  prometheus.Histogram
 
 	allowed, denied prometheus.Counter
@@ -121,7 +125,11 @@ func NewMetrics(prefix string, g Gauges) *Metrics {
 	m.waits = histogram("queue_wait_seconds", "Time that requests waited for a slot, those that got none included.",
 		[]float64{.001, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60})
 	m.rejected = counters("queue_rejected_total", "Requests that got no slot, by reason: full, timeout or stopped.", "reason")
-	m.tokens = counters("tokens_total", "Tokens by kind (input, output, cached_input) and model.", "kind", "model")
+	m.shadows = counters("shadow_hits_total", "Requests let through that a rule in shadow mode, or a candidate, would have denied.", "rule")
+	m.near = counters("near_limit_total", "Requests let through after which at least 80 % of the limit was used, by rule.", "rule")
+	m.tokens = counters("tokens_total", "Tokens by kind (input, output, cached_input, cache_writes; the last two are of the input) and model.", "kind", "model")
+	m.cost = counters("cost_usd_total", "What was used, in US dollars, by model.", "model")
+	m.unlisted = counters("unlisted_price_total", "Requests that cost pricing.default since their model has no price, by model.", "model")
 	m.errors = counter("store_errors_total", "Calls of the store that failed.")
 	m.unmetered = counters("unmetered_total", "POSTs whose body was passed on unread, by path.", "path")
 	m.estimate = histogram("token_estimate_error_ratio", "What was reserved of tokens over what was used, less one, where the worker reported it.",
@@ -264,7 +272,27 @@ func (m *Metrics) Used(model string, answered bool, u traffic.Usage) {
 	m.count("input", model, u.Input)
 	m.count("output", model, u.Output)
 	m.count("cached_input", model, u.CachedInput)
+	m.count("cache_writes", model, u.CacheWrites)
 }
+
+// Cost counts what a request cost, in nano-USD, after Used; listed says that
+// its model has a price.
+func (m *Metrics) Cost(model string, nano int64, listed bool) {
+	model = m.models.show(model)
+	if nano > 0 {
+		m.cost.WithLabelValues(model).Add(float64(nano) / 1e9)
+	}
+	if !listed {
+		m.unlisted.WithLabelValues(model).Inc()
+	}
+}
+
+// Shadow counts a request that was let through and that the rule would have
+// denied.
+func (m *Metrics) Shadow(rule string) { m.shadows.WithLabelValues(rule).Inc() }
+
+// Near counts a request after which little is left of the rule's limit.
+func (m *Metrics) Near(rule string) { m.near.WithLabelValues(rule).Inc() }
 
 func (m *Metrics) count(kind, model string, n int64) {
 	if n > 0 {

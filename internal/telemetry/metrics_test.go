@@ -73,8 +73,14 @@ func play(m *Metrics) {
 	m.Decided(&traffic.Verdict{Code: "queue_full"})
 	m.Rejected("full")
 	m.Waited(20 * time.Millisecond)
-	m.Used("gpt-4", true, traffic.Usage{Input: 10, Output: 20, CachedInput: 4})
+	m.Used("gpt-4", true, traffic.Usage{Input: 10, Output: 20, CachedInput: 4, CacheWrites: 3})
+	m.Cost("gpt-4", 1_500_000, true)
+	m.Cost("gpt-4", 0, true) // adds nothing
 	m.Used("answered-by-a-worker", true, traffic.Usage{Input: 1})
+	m.Cost("answered-by-a-worker", 75_000, false)
+	m.Cost("not-known", 1_000_000_000, false)
+	m.Shadow("heavy-models.candidate")
+	m.Near("default.cost_per_day")
 	m.Used("refused-by-a-worker", false, traffic.Usage{Input: 2})
 	m.Estimated(150, 100)
 	m.Estimated(100, 0) // says nothing

@@ -56,7 +56,8 @@ type Caller struct {
 	Listed bool
 	// Bypass says that the caller's key skips every limit.
 	Bypass bool
-	// Tenant, Tier and Role are empty where nothing says them.
+	// Tenant and Tier are empty where nothing says them. Role is then
+	// RoleUser or RoleAnonymous.
 	Tenant, Tier, Role string
 	// Addr is the client's address, behind trusted proxies where there are
 	// any. It is never an IPv4-mapped IPv6 address and has no zone.
@@ -65,6 +66,13 @@ type Caller struct {
 	// peer that is not trusted, so that Addr may be a proxy's.
 	AddrCertain bool
 }
+
+// The roles of callers of whom nothing says one: with a verified credential,
+// and without.
+const (
+	RoleUser      = "user"
+	RoleAnonymous = "anonymous"
+)
 
 // Kind is which of a dialect's endpoints a request asks.
 type Kind uint8
@@ -107,6 +115,9 @@ type Endpoint struct {
 	Model string
 	// Stream says that the path asks for a stream.
 	Stream bool
+	// Form says that the body may be a form, of recordings or images, instead
+	// of JSON. A form is passed on unread.
+	Form bool
 }
 
 // Metered reports whether the bodies of the endpoint are read: all but plain
@@ -173,6 +184,9 @@ type Usage struct {
 // A Verdict is what was decided of one limited request.
 type Verdict struct {
 	Allowed bool
+	// Shadow says that it was allowed, and that Rule, which is not enforced,
+	// would have denied it.
+	Shadow bool
 	// Code is why it was denied, as the client reads it: rate_limit_exceeded,
 	// queue_full …; empty when it was allowed.
 	Code string
