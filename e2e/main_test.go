@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -27,7 +28,9 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) (code int, err error) {
 	// Nothing of this machine may decide what the SDKs do.
 	for _, kv := range os.Environ() {
-		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "OPENAI_") {
+		name, _, _ := strings.Cut(kv, "=")
+		owner, _, _ := strings.Cut(name, "_")
+		if slices.Contains([]string{"OPENAI", "ANTHROPIC", "GOOGLE", "GEMINI"}, owner) {
 			if err := os.Unsetenv(name); err != nil {
 				return 0, err
 			}

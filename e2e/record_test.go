@@ -90,10 +90,10 @@ func (r *record) only(t *testing.T) attempt {
 	return sent[0]
 }
 
-// obeyed checks that exactly two requests were sent: one that was denied with
+// waited checks that exactly two requests were sent: one that was denied with
 // this status and a wait, and one that was not sent before the wait was over,
 // which passed.
-func (r *record) obeyed(t *testing.T, status int) (denied, passed attempt) {
+func (r *record) waited(t *testing.T, status int) (denied, passed attempt) {
 	t.Helper()
 	sent := r.sent()
 	if len(sent) != 2 {
@@ -106,6 +106,13 @@ func (r *record) obeyed(t *testing.T, status int) (denied, passed attempt) {
 	if told, waited := denied.wait(t), passed.sent.Sub(denied.answered); waited < told {
 		t.Errorf("it was told to wait %v and sent the next request after %v", told, waited)
 	}
+	return denied, passed
+}
+
+// obeyed is waited, of an SDK that counts its retries.
+func (r *record) obeyed(t *testing.T, status int) (denied, passed attempt) {
+	t.Helper()
+	denied, passed = r.waited(t, status)
 	if n := passed.request.Get("X-Stainless-Retry-Count"); n != "1" {
 		t.Errorf("X-Stainless-Retry-Count is %q, want 1", n)
 	}

@@ -26,7 +26,7 @@ type Model struct {
 // and any number of goroutines may ask it.
 type Table struct {
 	stated   modelname.Set[Stated]
-	builtin  *modelname.Set[Stated]
+	builtin  *modelname.Set[entry]
 	fallback Price
 	seed     maphash.Seed
 	resolved [resolvedModels]atomic.Pointer[resolved]
@@ -50,7 +50,7 @@ type resolved struct {
 // unlisted model costs fallback, of which an unstated Input is 0. Of two models
 // with one name the first counts.
 func New(fallback Stated, models []Model) *Table {
-	t := &Table{builtin: builtin(), fallback: fallback.price(0), seed: maphash.MakeSeed()}
+	t := &Table{builtin: builtin(), fallback: entry{}.price(fallback, 0), seed: maphash.MakeSeed()}
 	for _, m := range models {
 		t.stated.Add(m.Name, m.Stated)
 	}
@@ -60,9 +60,10 @@ func New(fallback Stated, models []Model) *Table {
 // Of returns the price of a model, and whether it is listed: by the
 // configuration, or in the built-in table. In each the name itself comes first,
 // then the longest of the names of which it is a version and the globs that match
-// it. What the configuration does not state of a model is as in the built-in
-// table; if that does not list the model, Input is the fallback's and the others
-// are as Input.
+// it. What the configuration states of a model is for input of any length, its
+// CacheWrites for those of an hour, too. What it does not state is as in the
+// built-in table; if that does not list the model, Input is the fallback's and
+// the others are as Input.
 func (t *Table) Of(model string) (p Price, listed bool) {
 	place := &t.resolved[maphash.String(t.seed, model)%resolvedModels]
 	if r := place.Load(); r != nil && r.model == model {
@@ -82,25 +83,47 @@ func (t *Table) resolve(model string) (p Price, listed bool) {
 	if !isStated && !isBuiltin {
 		return t.fallback, false
 	}
-	return stated.or(builtin).price(t.fallback.Input), true
+	return builtin.price(stated, t.fallback.Input), true
 }
 
-// or returns s with what it does not state as in other.
-func (s Stated) or(other Stated) Stated {
-	return Stated{
-		Input:       cmp.Or(s.Input, other.Input),
-		Output:      cmp.Or(s.Output, other.Output),
-		CachedInput: cmp.Or(s.CachedInput, other.CachedInput),
-		CacheWrites: cmp.Or(s.CacheWrites, other.CacheWrites),
-	}
+// An entry is what the built-in table says of a model.
+type entry struct {
+	base  listed
+	above int64 // the input tokens above which long is for the whole request; 0: never
+	long  listed
 }
 
-// price returns s whole: with an input at that price if it states none, and the
-// others as the input if it does not state them. Nothing costs less by a guess.
-func (s Stated) price(input int64) Price {
-	if s.Input != nil {
-		input = *s.Input
+// listed are prices of the built-in table, which has one that no configuration
+// states.
+type listed struct {
+	Stated
+	LongCacheWrites *int64
+}
+
+// price returns the price of a model of which that is stated: with an input at
+// that price if nobody states one.
+func (e entry) price(stated Stated, input int64) Price {
+	p := Price{Rates: e.base.rates(stated, input)}
+	if e.above == 0 {
+		return p
 	}
-	s = s.or(Stated{Output: &input, CachedInput: &input, CacheWrites: &input})
-	return Price{input, *s.Output, *s.CachedInput, *s.CacheWrites}
+	if long := e.long.rates(stated, input); long != p.Rates {
+		p.Above, p.Long = e.above, long
+	}
+	return p
+}
+
+// rates returns s, and what it does not state as in l. What neither has is as
+// the input, and cache writes of an hour as the others: nothing costs less by a
+// guess.
+func (l listed) rates(s Stated, input int64) Rates {
+	input = *cmp.Or(s.Input, l.Input, &input)
+	writes := cmp.Or(s.CacheWrites, l.CacheWrites, &input)
+	return Rates{
+		Input:           input,
+		Output:          *cmp.Or(s.Output, l.Output, &input),
+		CachedInput:     *cmp.Or(s.CachedInput, l.CachedInput, &input),
+		CacheWrites:     *writes,
+		LongCacheWrites: *cmp.Or(s.CacheWrites, l.LongCacheWrites, writes),
+	}
 }

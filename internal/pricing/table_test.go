@@ -31,9 +31,16 @@ func stated(t testing.TB, text string) (s Stated) {
 	return s
 }
 
-// shown writes a price as stated reads it.
+// shown writes the prices of input, output, cached input, cache writes and those
+// for an hour, and those of a long input.
 func shown(p Price) string {
-	return fmt.Sprint(usd.Format(p.Input), " ", usd.Format(p.Output), " ", usd.Format(p.CachedInput), " ", usd.Format(p.CacheWrites))
+	rates := func(r Rates) string {
+		return fmt.Sprint(usd.Format(r.Input), " ", usd.Format(r.Output), " ", usd.Format(r.CachedInput), " ", usd.Format(r.CacheWrites), " ", usd.Format(r.LongCacheWrites))
+	}
+	if p.Above == 0 && p.Long == (Rates{}) {
+		return rates(p.Rates)
+	}
+	return fmt.Sprint(rates(p.Rates), " above ", p.Above, " ", rates(p.Long))
 }
 
 func TestOf(t *testing.T) {
@@ -47,39 +54,49 @@ func TestOf(t *testing.T) {
 		{"output-alone", stated(t, "- 5")},
 		{"free", stated(t, "0 0")},
 		{"nothing", Stated{}},
+		{"gemini-2.5-pro*", stated(t, "1.5 - 0.2")},
+		{"claude-sonnet-4-5", stated(t, "- - - 3")},
+		{"grok-4.3", stated(t, "1 2 0.1 1")},
 	})
 	tests := []struct {
 		model, want string
 		listed      bool
 	}{
 		// In the built-in table alone. TestBuiltin holds that to its source.
-		{"gpt-4-32k", "60.00 120.00 60.00 60.00", true},                            // no price of a cache: as input
-		{"gpt-4-32k-20250101", "60.00 120.00 60.00 60.00", true},                   // a version of it
-		{"claude-opus-4-1-20250805", "15.00 75.00 1.50 18.75", true},               // claude-opus-4-1*
-		{"text-embedding-3-large", "0.13 0.13 0.13 0.13", true},                    // no price of output: as input
-		{"gpt-4.1-mini", "0.40 1.60 0.10 0.40", true},                              // the name
-		{"gpt-4.1-mini-latest", "0.40 1.60 0.10 0.40", true},                       // not the shorter gpt-4.1
-		{"us.anthropic.claude-3-haiku-20240307-v1:0", "0.25 1.25 0.25 0.25", true}, // *.claude-3-haiku-20240307*
+		{"gpt-4-32k", "60.00 120.00 60.00 60.00 60.00", true},                           // no price of a cache: as input
+		{"gpt-4-32k-20250101", "60.00 120.00 60.00 60.00 60.00", true},                  // a version of it
+		{"claude-opus-4-1-20250805", "15.00 75.00 1.50 18.75 30.00", true},              // claude-opus-4-1*
+		{"text-embedding-3-large", "0.13 0.13 0.13 0.13 0.13", true},                    // no price of output: as input
+		{"gpt-4.1-mini", "0.40 1.60 0.10 0.40 0.40", true},                              // the name
+		{"gpt-4.1-mini-latest", "0.40 1.60 0.10 0.40 0.40", true},                       // not the shorter gpt-4.1
+		{"us.anthropic.claude-3-haiku-20240307-v1:0", "0.25 1.25 0.25 0.25 0.25", true}, // *.claude-3-haiku-20240307*
+
+		// Of these a long input has its own price.
+		{"gpt-5.5", "5.00 30.00 0.50 5.00 5.00 above 271999 10.00 45.00 1.00 10.00 10.00", true},
+		{"claude-sonnet-4-5-20250929", "3.00 15.00 0.30 3.00 3.00 above 200000 6.00 22.50 0.60 3.00 3.00", true},
+		{"claude-sonnet-4.5", "3.00 15.00 0.30 3.75 6.00 above 200000 6.00 22.50 0.60 7.50 12.00", true},
+		{"gemini-2.5-pro", "1.50 10.00 0.20 1.50 1.50 above 200000 1.50 15.00 0.20 1.50 1.50", true}, // what is stated is for any length
+		{"grok-4.3", "1.00 2.00 0.10 1.00 1.00", true},                                               // all of it
 
 		// Stated by the configuration.
-		{"gpt-4", "40.00 80.00 20.00 40.00", true},
-		{"gpt-4-0613", "40.00 80.00 20.00 40.00", true},     // as a version, before the built-in name
-		{"gpt-4o", "2.00 10.00 1.25 2.00", true},            // a glob, before the built-in name; the others from there
-		{"gpt-4o-2024-05-13", "2.00 15.00 2.00 2.00", true}, // each name's own
-		{"gpt-4o-mini", "0.15 9.00 0.075 0.15", true},       // the name, before the glob
-		{"gpt-4o-mini-latest", "0.15 9.00 0.075 0.15", true},
-		{"gpt-4o-what", "2.00 2.00 2.00 2.00", true}, // in the built-in table it is not
-		{"house-small", "1.00 2.00 0.50 1.50", true},
-		{"house-large", "10.00 10.00 10.00 10.00", true}, // one entry counts, not the glob's, too
-		{"output-alone", "75.00 5.00 75.00 75.00", true},
-		{"free", "0.00 0.00 0.00 0.00", true},
-		{"nothing", "75.00 75.00 75.00 75.00", true},
+		{"gpt-4", "40.00 80.00 20.00 40.00 40.00", true},
+		{"gpt-4-0613", "40.00 80.00 20.00 40.00 40.00", true},    // as a version, before the built-in name
+		{"gpt-4o", "2.00 10.00 1.25 2.00 2.00", true},            // a glob, before the built-in name; the others from there
+		{"gpt-4o-2024-05-13", "2.00 15.00 2.00 2.00 2.00", true}, // each name's own
+		{"gpt-4o-mini", "0.15 9.00 0.075 0.15 0.15", true},       // the name, before the glob
+		{"gpt-4o-mini-latest", "0.15 9.00 0.075 0.15 0.15", true},
+		{"gpt-4o-what", "2.00 2.00 2.00 2.00 2.00", true}, // in the built-in table it is not
+		{"house-small", "1.00 2.00 0.50 1.50 1.50", true},
+		{"house-large", "10.00 10.00 10.00 10.00 10.00", true}, // one entry counts, not the glob's, too
+		{"output-alone", "75.00 5.00 75.00 75.00 75.00", true},
+		{"free", "0.00 0.00 0.00 0.00 0.00", true},
+		{"nothing", "75.00 75.00 75.00 75.00 75.00", true},
 
 		// Nowhere.
-		{"house", "75.00 150.00 75.00 75.00", false},
-		{"GPT-4", "75.00 150.00 75.00 75.00", false}, // names have a case
-		{"", "75.00 150.00 75.00 75.00", false},
-		{strings.Repeat("x", 10_000), "75.00 150.00 75.00 75.00", false},
+		{"house", "75.00 150.00 75.00 75.00 75.00", false},
+		{"GPT-4", "75.00 150.00 75.00 75.00 75.00", false}, // names have a case
+		{"", "75.00 150.00 75.00 75.00 75.00", false},
+		{strings.Repeat("x", 10_000), "75.00 150.00 75.00 75.00 75.00", false},
 	}
 	for range 2 { // the second time from what has been resolved
 		for _, tt := range tests {
@@ -92,11 +109,11 @@ func TestOf(t *testing.T) {
 
 func TestFallback(t *testing.T) {
 	for text, want := range map[string]string{
-		"":            "0.00 0.00 0.00 0.00",
-		"5":           "5.00 5.00 5.00 5.00",
-		"- 5":         "0.00 5.00 0.00 0.00",
-		"5 6 7 8":     "5.00 6.00 7.00 8.00",
-		"5 - 0 0.001": "5.00 5.00 0.00 0.001",
+		"":            "0.00 0.00 0.00 0.00 0.00",
+		"5":           "5.00 5.00 5.00 5.00 5.00",
+		"- 5":         "0.00 5.00 0.00 0.00 0.00",
+		"5 6 7 8":     "5.00 6.00 7.00 8.00 8.00",
+		"5 - 0 0.001": "5.00 5.00 0.00 0.001 0.001",
 	} {
 		if p, listed := New(stated(t, text), nil).Of("unheard-of"); shown(p) != want || listed {
 			t.Errorf("%q: %s, listed %v; want %s", text, shown(p), listed, want)
@@ -150,8 +167,9 @@ func TestResolvedIsTheSame(t *testing.T) {
 	}
 }
 
-// TestStatedBeforeBuiltin: for any model, each price is the configuration's, else
-// the built-in table's, else the input's.
+// TestStatedBeforeBuiltin: for any model and any length of input, each price is the
+// configuration's, else the built-in table's, else the input's; for an hour's
+// writes those of the others come before the input's.
 func TestStatedBeforeBuiltin(t *testing.T) {
 	builtin, err := parse(prices)
 	if err != nil {
@@ -161,25 +179,35 @@ func TestStatedBeforeBuiltin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := rapid.SampledFrom(builtin).Draw(t, "built-in")
 		s := Stated{price.Draw(t, "input"), price.Draw(t, "output"), price.Draw(t, "cached"), price.Draw(t, "writes")}
-		name := strings.ReplaceAll(b.Name, "*", "")
-		table := &Table{builtin: &modelname.Set[Stated]{}}
-		table.builtin.Add(b.Name, b.Stated)
+		name := strings.ReplaceAll(b.name, "*", "")
+		table := &Table{builtin: &modelname.Set[entry]{}}
+		table.builtin.Add(b.name, b.entry)
 		table.stated.Add(name, s)
-		first := func(prices ...*int64) int64 {
-			for _, p := range prices {
-				if p != nil {
-					return *p
-				}
-			}
-			return -1
-		}
-		want := Price{Input: first(s.Input, b.Input)}
-		want.Output = first(s.Output, b.Output, &want.Input)
-		want.CachedInput = first(s.CachedInput, b.CachedInput, &want.Input)
-		want.CacheWrites = first(s.CacheWrites, b.CacheWrites, &want.Input)
 		got, listed := table.resolve(name)
-		if diff := cmp.Diff(want, got); diff != "" || !listed {
-			t.Fatalf("%s: listed %v (-want +got):\n%s", name, listed, diff)
+		if !listed {
+			t.Fatalf("%s is not listed", name)
+		}
+		for _, input := range []int64{0, 1, b.above, b.above + 1, 1 << 40} {
+			l := b.base
+			if b.above != 0 && input > b.above {
+				l = b.long
+			}
+			first := func(prices ...*int64) int64 {
+				for _, p := range prices {
+					if p != nil {
+						return *p
+					}
+				}
+				return -1
+			}
+			want := Rates{Input: first(s.Input, l.Input)}
+			want.Output = first(s.Output, l.Output, &want.Input)
+			want.CachedInput = first(s.CachedInput, l.CachedInput, &want.Input)
+			want.CacheWrites = first(s.CacheWrites, l.CacheWrites, &want.Input)
+			want.LongCacheWrites = first(s.CacheWrites, l.LongCacheWrites, &want.CacheWrites)
+			if diff := cmp.Diff(want, got.At(input).Rates); diff != "" {
+				t.Fatalf("%s at %d (-want +got):\n%s", name, input, diff)
+			}
 		}
 	})
 }

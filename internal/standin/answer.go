@@ -11,7 +11,10 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/penstock-dev/penstock/internal/traffic"
 )
 
 // answer is the way of every byte of a response, on which the faults lie in
@@ -20,6 +23,9 @@ import (
 type answer struct {
 	http.ResponseWriter
 	request *http.Request
+	dialect traffic.Dialect // in which an error is told
+	model   string          // that the path names; empty where it names none
+	id      string          // that the path names; empty where it names none
 	fault   Fault
 	serial  uint64 // of a generation request, from 1
 
@@ -212,7 +218,10 @@ func (a *answer) send(p []byte) error {
 
 // pad makes the first JSON object of a stream a line of 2 MiB.
 func (a *answer) pad(p []byte) []byte {
-	start := []byte("data: {")
+	start := []byte("{")
+	if strings.HasPrefix(a.Header().Get("Content-Type"), eventStream) {
+		start = []byte("data: {")
+	}
 	i := bytes.Index(p, start)
 	if a.padded || a.sized || i < 0 {
 		return p
@@ -287,10 +296,14 @@ func (a *answer) json(code int, v any) error {
 	return err
 }
 
-// openStream sends the headers of an event stream.
-func (a *answer) openStream() error {
-	a.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
-	a.Header().Set("Cache-Control", "no-cache")
+const eventStream = "text/event-stream"
+
+// openStream sends the headers of a stream of this type.
+func (a *answer) openStream(contentType string) error {
+	a.Header().Set("Content-Type", contentType)
+	if strings.HasPrefix(contentType, eventStream) {
+		a.Header().Set("Cache-Control", "no-cache")
+	}
 	a.WriteHeader(http.StatusOK)
 	a.flush()
 	return a.err
@@ -308,6 +321,24 @@ func (a *answer) event(name string, v any) error {
 	}
 	fmt.Fprintf(&b, "data: %s\n\n", data)
 	return a.chunk(b.Bytes())
+}
+
+// line sends v as one line of a stream of lines.
+func (a *answer) line(v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("standin: encoding a line: %w", err)
+	}
+	return a.chunk(append(data, '\n'))
+}
+
+// whole sends body as the whole answer.
+func (a *answer) whole(contentType string, body []byte) error {
+	a.Header().Set("Content-Type", contentType)
+	a.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	a.WriteHeader(http.StatusOK)
+	_, err := a.Write(body)
+	return err
 }
 
 // chunk sends p on its way at once.
@@ -329,39 +360,4 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// refusal is an error of the worker, answered in OpenAI's shape.
-type refusal struct {
-	status                     int
-	message, kind, param, code string
-}
-
-func (e *refusal) Error() string { return e.message }
-
-// badRequest returns a 400 about the named field; param is empty for the whole
-// request.
-func badRequest(param, format string, args ...any) *refusal {
-	return &refusal{
-		status: http.StatusBadRequest, kind: "invalid_request_error", param: param,
-		message: fmt.Sprintf(format, args...),
-	}
-}
-
-// refuse answers with the error. Empty fields are null, as OpenAI has them.
-func (a *answer) refuse(e *refusal) {
-	orNull := func(s string) *string {
-		if s == "" {
-			return nil
-		}
-		return &s
-	}
-	type body struct {
-		Message string  `json:"message"`
-		Type    string  `json:"type"`
-		Param   *string `json:"param"`
-		Code    *string `json:"code"`
-	}
-	// The error of a client that has gone is kept in a and dealt with by finish.
-	_ = a.json(e.status, map[string]body{"error": {e.message, e.kind, orNull(e.param), orNull(e.code)}})
 }

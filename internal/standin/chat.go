@@ -68,12 +68,12 @@ func (chat) body(c *call) any {
 			Index: i, Message: &chatMessage{Role: "assistant", Content: ch.text.String()}, FinishReason: &reason,
 		}
 	}
-	return chunk{ID: c.id, Object: "chat.completion", Created: c.created, Model: c.model, Choices: choices, Usage: c.usageBody()}
+	return chunk{ID: c.id, Object: "chat.completion", Created: c.created.Unix(), Model: c.model, Choices: choices, Usage: c.usageBody()}
 }
 
 func (chat) send(c *call, choice chatChoice) error {
 	return c.answer.event("", chunk{
-		ID: c.id, Object: "chat.completion.chunk", Created: c.created, Model: c.model,
+		ID: c.id, Object: "chat.completion.chunk", Created: c.created.Unix(), Model: c.model,
 		Choices: []any{choice}, Usage: c.chunkUsage(),
 	})
 }

@@ -40,7 +40,7 @@ func (completion) ask(c *call) error {
 }
 
 func (completion) whole(c *call, choices []any, usage json.RawMessage) chunk {
-	return chunk{ID: c.id, Object: "text_completion", Created: c.created, Model: c.model, Choices: choices, Usage: usage}
+	return chunk{ID: c.id, Object: "text_completion", Created: c.created.Unix(), Model: c.model, Choices: choices, Usage: usage}
 }
 
 func (s completion) body(c *call) any {

@@ -16,13 +16,12 @@ func (w *Worker) embeddings(a *answer, _ *http.Request) {
 		a.refuseFor(err)
 		return
 	}
-	c.stream = false
 	n, err := c.askPrompts("input")
 	if err != nil {
 		a.refuseFor(err)
 		return
 	}
-	dimensions, err := c.fields.count("dimensions", 16, maxDimensions)
+	dimensions, err := c.fields.count("dimensions", defaultDimensions, maxDimensions)
 	if err != nil {
 		a.refuseFor(err)
 		return

@@ -214,6 +214,9 @@ type Stats struct {
 	// PerModel has the counts of each model, without the faults that came
 	// before the model was known. Past 100 names the rest share "other".
 	PerModel map[string]Counts
+	// Jobs are ComfyUI's. The request that brought one has ended by then, and is
+	// counted above.
+	Jobs JobCounts
 }
 
 // maxModels bounds the models counted apart, since clients name them.
@@ -251,17 +254,19 @@ func (e *engine) arrived() {
 	e.stats.Requests++
 }
 
-// faulted counts a request that a fault befell before it was submitted; model
-// is empty where it was not yet known.
-func (e *engine) faulted(model string) {
+// ended counts a request that never ran and has ended so: a fault befell it, or
+// it is answered at once. The model is empty where there is none, or it was not
+// yet known.
+func (e *engine) ended(model string, how outcome) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.stats.Started++
-	e.stats.Faulted++
+	all := []*Counts{&e.stats.Counts}
 	if model != "" {
-		c := e.model(model)
+		all = append(all, e.model(model))
+	}
+	for _, c := range all {
 		c.Started++
-		c.Faulted++
+		c.count(how)
 	}
 }
 

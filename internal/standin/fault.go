@@ -35,8 +35,8 @@ const maxFaultCount = 1 << 20
 // they have a meaning there. Of two with one name the header's counts, then that
 // of Options.Fault, then the model's.
 //
-//	status=CODE         answers this status, 200 to 599, with an error in OpenAI's
-//	                    shape; 429 and 503 with Retry-After: 1
+//	status=CODE         answers this status, 200 to 599, with an error in the
+//	                    dialect's shape; 429 and 503 with Retry-After: 1
 //	die-before-headers  closes the connection without an answer
 //	die-within-headers  closes it in the middle of the headers
 //	die-after=N         closes it after N chunks, without the chunk that ends a
@@ -46,7 +46,8 @@ const maxFaultCount = 1 << 20
 //	hang-after=N        hangs where die-after=N would cut
 //	slow-headers=DUR    has the headers wait for so long
 //	trickle=DUR         sends the body byte by byte, one a DUR
-//	no-done             ends a stream cleanly, but without what marks its end
+//	no-done             ends a stream cleanly, but without what marks its end:
+//	                    [DONE], message_stop, the finishReason, done
 //	garbage             sends bytes that are neither JSON nor SSE
 //	huge-line           has a line of 2 MiB in a stream
 //	early-answer        answers 400 before the body is read

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -480,34 +481,112 @@ func TestBodyBreaksOff(t *testing.T) {
 	}
 }
 
+// streams are all that stream, with bodies that have it and the chunk that marks
+// the end, a part of it.
+var streams = []struct{ path, body, mark string }{
+	{"/v1/chat/completions", `{"model":"m","stream":true,"n":2,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"x"}]}`, "[DONE]"},
+	{"/v1/completions", `{"model":"m","stream":true,"n":2,"stream_options":{"include_usage":true},"prompt":"x"}`, "[DONE]"},
+	{"/v1/responses", `{"model":"m","stream":true,"input":"x"}`, `"response.completed"`},
+	{"/v1/messages", `{"model":"m","stream":true,"max_tokens":9,"messages":[{"role":"user","content":"x"}]}`, `"message_stop"`},
+	{"/v1beta/models/m:streamGenerateContent?alt=sse", `{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"candidateCount":2}}`, `"STOP"`},
+	{"/v1beta/models/m:streamGenerateContent", `{"contents":[{"parts":[{"text":"x"}]}]}`, `"STOP"`},
+	{"/api/chat", `{"model":"m","messages":[{"role":"user","content":"x"}]}`, `"done":true`},
+	{"/api/generate", `{"model":"m","prompt":"x"}`, `"done":true`},
+	{"/v1/audio/speech", `{"model":"m","input":"x"}`, ""},
+}
+
+// chunked counts the writes of an answer.
+type chunked struct {
+	*httptest.ResponseRecorder
+	writes int
+}
+
+func (c *chunked) Write(p []byte) (int, error) {
+	c.writes++
+	return c.ResponseRecorder.Write(p)
+}
+
 // TestCutAtEachChunk cuts every kind of stream at every one of its chunks.
 func TestCutAtEachChunk(t *testing.T) {
-	bodies := map[string]string{
-		"/v1/chat/completions": `{"model":"m","stream":true,"n":2,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"x"}]}`,
-		"/v1/completions":      `{"model":"m","stream":true,"n":2,"stream_options":{"include_usage":true},"prompt":"x"}`,
-		"/v1/responses":        `{"model":"m","stream":true,"input":"x"}`,
-	}
-	for path, body := range bodies {
+	for _, tc := range streams {
 		w := New(Options{Output: fixed(2)})
-		whole := events(post(w, path, body).Body.String())
-		for n := range len(whole) + 1 {
-			rec := httptest.NewRecorder()
-			r := httptest.NewRequest("POST", path, strings.NewReader(body))
+		whole := &chunked{ResponseRecorder: httptest.NewRecorder()}
+		w.ServeHTTP(whole, httptest.NewRequest("POST", tc.path, strings.NewReader(tc.body)))
+		if !strings.Contains(whole.Body.String(), tc.mark) {
+			t.Errorf("%s: no %s in %s", tc.path, tc.mark, whole.Body)
+		}
+		for n := range whole.writes + 1 {
+			rec := &chunked{ResponseRecorder: httptest.NewRecorder()}
+			r := httptest.NewRequest("POST", tc.path, strings.NewReader(tc.body))
 			r.Header.Set("X-Standin-Fault", fmt.Sprintf("die-after=%d", n))
 			func() {
 				defer func() {
 					if p := recover(); p != http.ErrAbortHandler {
-						t.Errorf("%s after %d: %v", path, n, p)
+						t.Errorf("%s after %d: %v", tc.path, n, p)
 					}
 				}()
 				w.ServeHTTP(rec, r)
 			}()
-			if got := events(rec.Body.String()); len(got) != n {
-				t.Errorf("%s: %d chunks of %d, want %d", path, len(got), len(whole), n)
+			if rec.writes != n {
+				t.Errorf("%s: %d chunks of %d, want %d", tc.path, rec.writes, whole.writes, n)
 			}
 		}
-		if s := w.Stats(); s.Finished != 1 || s.Faulted != int64(len(whole)+1) || s.Running != 0 {
-			t.Errorf("%s: %+v", path, s)
+		if s := w.Stats(); s.Finished != 1 || s.Faulted != int64(whole.writes+1) || s.Running != 0 {
+			t.Errorf("%s: %+v", tc.path, s)
+		}
+	}
+}
+
+// TestNoMark ends every kind of stream cleanly, but without what marks its end.
+func TestNoMark(t *testing.T) {
+	for _, tc := range streams {
+		if tc.mark == "" {
+			continue
+		}
+		w := New(Options{Output: fixed(2), Fault: mustFault("no-done")})
+		rec := post(w, tc.path, tc.body)
+		if rec.Code != 200 || strings.Contains(rec.Body.String(), tc.mark) || len(chunks(rec.Body.String())) < 2 {
+			t.Errorf("%s: %d %s", tc.path, rec.Code, rec.Body)
+		}
+		if s := w.Stats(); s.Finished != 1 || s.OutputTokens < 2 {
+			t.Errorf("%s: %+v", tc.path, s)
+		}
+	}
+}
+
+// TestHugeLines has a line of 2 MiB in every kind of stream of JSON.
+func TestHugeLines(t *testing.T) {
+	for _, tc := range streams {
+		if tc.mark == "" {
+			continue
+		}
+		rec := post(New(Options{Output: fixed(2), Fault: mustFault("huge-line")}), tc.path, tc.body)
+		all := chunks(rec.Body.String())
+		if len(all[0]) < 2<<20 || len(all[1]) > 1000 || !json.Valid([]byte(all[0])) {
+			t.Errorf("%s: the first chunk has %d bytes, the second %d", tc.path, len(all[0]), len(all[1]))
+		}
+	}
+}
+
+// TestLeaversOfAllStreams has a client leave at each chunk of every kind of stream.
+func TestLeaversOfAllStreams(t *testing.T) {
+	for _, tc := range streams {
+		for after := 1; after <= 3; after++ {
+			synctest.Test(t, func(t *testing.T) {
+				w := New(Options{Output: fixed(50), PerOutputToken: time.Second})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				rec := &leaver{ResponseRecorder: httptest.NewRecorder(), cancel: cancel, after: after}
+				defer func() {
+					if p := recover(); p != http.ErrAbortHandler {
+						t.Errorf("%s: %v", tc.path, p)
+					}
+					if s := w.Stats(); s.Cancelled != 1 || s.Running != 0 || s.OutputTokens > 6 {
+						t.Errorf("%s: %+v", tc.path, s)
+					}
+				}()
+				w.ServeHTTP(rec, httptest.NewRequestWithContext(ctx, "POST", tc.path, strings.NewReader(tc.body)))
+			})
 		}
 	}
 }

@@ -18,8 +18,10 @@ type call struct {
 	fields  fields
 	model   string
 	id      string
-	created int64 // Unix seconds
-	stream  bool
+	created time.Time
+	// stream says that the answer is a stream, of the type streamType.
+	stream     bool
+	streamType string
 	// includeUsage says that a stream of chunks ends with one of usage.
 	includeUsage  bool
 	usage         Usage
@@ -40,10 +42,11 @@ type choice struct {
 // shape is one form of generated answers on the wire. Its stream methods are
 // called in order: begin, then token and stop of the choices, then end.
 type shape interface {
-	// ask reads the shape's own fields: it sets the input, the choices and
-	// includeUsage.
+	// ask reads the shape's own fields: it sets the input, the choices, whether
+	// and how it streams, and includeUsage.
 	ask(c *call) error
-	// body returns the answer to a request that is not for a stream.
+	// body returns the answer, a JSON object, to a request that is not for a
+	// stream.
 	body(c *call) any
 	// begin comes with the first token and before it.
 	begin(c *call) error
@@ -67,9 +70,17 @@ func (w *Worker) newCall(a *answer, idPrefix string) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
+	return w.newCallOf(a, idPrefix, body, f)
+}
+
+// newCallOf is newCall for a body whose fields are f.
+func (w *Worker) newCallOf(a *answer, idPrefix string, body []byte, f fields) (*call, error) {
 	name, err := f.text("model")
 	if err != nil {
 		return nil, err
+	}
+	if a.model != "" {
+		name = a.model // the path's
 	}
 	model, spec, _ := strings.Cut(name, "!")
 	fault, err := ParseFault(spec)
@@ -86,20 +97,19 @@ func (w *Worker) newCall(a *answer, idPrefix string) (*call, error) {
 		}
 	}
 	if a.add(fault) {
-		w.engine.faulted(model)
+		if a.serial > 0 {
+			w.engine.ended(model, faulted)
+		}
 		return nil, errAnswered
 	}
 	c := &call{
 		worker: w, answer: a, fields: f, model: model,
 		id:      fmt.Sprintf("%s%08x%016x", idPrefix, uint32(w.opts.Seed), a.serial),
-		created: time.Now().Unix(),
+		created: time.Now(),
 		usage:   w.opts.Usage,
 	}
 	if how, ok := a.fault.get("usage"); ok {
 		c.usage = how.usage
-	}
-	if c.stream, err = f.flag("stream"); err != nil {
-		return nil, err
 	}
 	h := fnv.New64a()
 	_, _ = h.Write(body) // never fails
@@ -107,10 +117,22 @@ func (w *Worker) newCall(a *answer, idPrefix string) (*call, error) {
 	return c, nil
 }
 
+// askStream reads stream, which is otherwise where it is absent or null.
+func (c *call) askStream(otherwise bool, streamType string) error {
+	stream, err := c.fields.flag("stream")
+	c.stream, c.streamType = stream || otherwise && c.fields["stream"] == nil, streamType
+	return err
+}
+
 // setInput sets the number of input tokens.
 func (c *call) setInput(tokens int64) {
 	c.input = tokens
-	c.cached = int64(float64(tokens) * c.worker.opts.CachedShare)
+	c.cached = c.share(tokens)
+}
+
+// share returns how many of so many tokens are in the cache.
+func (c *call) share(tokens int64) int64 {
+	return int64(float64(tokens) * c.worker.opts.CachedShare)
 }
 
 // setAnswers makes n choices of at most so many tokens each.
@@ -145,6 +167,12 @@ func (ch *choice) finishReason() string {
 // generate serves one generation request in the given shape.
 func (w *Worker) generate(a *answer, idPrefix string, s shape) {
 	c, err := w.newCall(a, idPrefix)
+	c.serve(a, s, err)
+}
+
+// serve answers a call in the given shape, or refuses it for the error that came
+// of making it.
+func (c *call) serve(a *answer, s shape, err error) {
 	if err == nil {
 		err = s.ask(c)
 	}
@@ -173,7 +201,7 @@ func (c *call) run(write func(*run) error) {
 	r := c.worker.engine.submit(c.model)
 	var err error
 	if c.stream {
-		err = c.answer.openStream() // like vLLM: the headers do not wait for a place
+		err = c.answer.openStream(c.streamType) // like vLLM: the headers do not wait for a place
 	}
 	if err == nil {
 		err = r.wait(ctx)

@@ -5,12 +5,18 @@ import (
 	"net/http"
 )
 
+// openAIStream is the type of a stream.
+const openAIStream = eventStream + "; charset=utf-8"
+
 // The bounds of what one request may ask for.
 const (
 	maxAnswers    = 128  // n
 	maxPrompts    = 2048 // of completions and embeddings
 	maxDimensions = 4096 // of embeddings
 )
+
+// defaultDimensions is the length of a vector where the request names none.
+const defaultDimensions = 16
 
 // usageBody is the usage object of every endpoint but responses.
 type usageBody struct {
@@ -69,7 +75,7 @@ func (c *call) chunkUsage() json.RawMessage {
 // without choices, and the mark of the end.
 func (c *call) endChunks(object string) error {
 	if c.includeUsage && c.usage != UsageWithheld {
-		last := chunk{ID: c.id, Object: object, Created: c.created, Model: c.model, Choices: []any{}, Usage: c.usageBody()}
+		last := chunk{ID: c.id, Object: object, Created: c.created.Unix(), Model: c.model, Choices: []any{}, Usage: c.usageBody()}
 		if err := c.answer.event("", last); err != nil {
 			return err
 		}
@@ -80,8 +86,11 @@ func (c *call) endChunks(object string) error {
 	return c.answer.chunk([]byte("data: [DONE]\n\n"))
 }
 
-// askIncludeUsage reads stream_options.
+// askIncludeUsage reads stream and stream_options.
 func (c *call) askIncludeUsage() error {
+	if err := c.askStream(false, openAIStream); err != nil {
+		return err
+	}
 	options, ok := c.fields["stream_options"].(map[string]any)
 	if !ok {
 		if c.fields["stream_options"] != nil {

@@ -70,10 +70,9 @@ func (f fields) flag(name string) (bool, error) {
 	return false, badRequest(name, "%s must be a boolean.", name)
 }
 
-// count returns a field that is a whole number from 1 to most, or otherwise
-// where it is absent or null. Digits in a string and 16.0 count as well, as
-// vLLM reads them.
-func (f fields) count(name string, otherwise, most int64) (int64, error) {
+// whole returns a field that is a whole number, or otherwise where it is absent or
+// null. Digits in a string and 16.0 count as well, as vLLM reads them.
+func (f fields) whole(name string, otherwise int64) (int64, error) {
 	var digits string
 	switch v := f[name].(type) {
 	case nil:
@@ -83,16 +82,24 @@ func (f fields) count(name string, otherwise, most int64) (int64, error) {
 	case string:
 		digits = v
 	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil {
-		x, floatErr := strconv.ParseFloat(digits, 64)
-		if floatErr != nil || x != math.Trunc(x) || math.Abs(x) > 1<<53 {
-			return 0, badRequest(name, "%s must be a whole number.", name)
-		}
-		n = int64(x)
+	if n, err := strconv.ParseInt(digits, 10, 64); err == nil {
+		return n, nil
 	}
-	if n < 1 || n > most {
-		return 0, badRequest(name, "%s must be from 1 to %d.", name, most)
+	x, err := strconv.ParseFloat(digits, 64)
+	if err != nil || x != math.Trunc(x) || math.Abs(x) > 1<<53 {
+		return 0, badRequest(name, "%s must be a whole number.", name)
+	}
+	return int64(x), nil
+}
+
+// count returns a field that is a whole number from 1 to most, as whole reads it.
+func (f fields) count(name string, otherwise, most int64) (int64, error) {
+	n, err := f.whole(name, otherwise)
+	if err == nil && (n < 1 || n > most) {
+		err = badRequest(name, "%s must be from 1 to %d.", name, most)
+	}
+	if err != nil {
+		return 0, err
 	}
 	return n, nil
 }
@@ -110,7 +117,7 @@ func textBytes(v any) int64 {
 		}
 		return sum
 	case map[string]any:
-		return textBytes(v["text"]) + textBytes(v["content"])
+		return textBytes(v["text"]) + textBytes(v["content"]) + textBytes(v["parts"])
 	}
 	return 0
 }

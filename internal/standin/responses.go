@@ -85,14 +85,14 @@ func (*response) ask(c *call) error {
 		return err
 	}
 	c.setAnswers(1, most)
-	return nil
+	return c.askStream(false, openAIStream)
 }
 
 // snapshot returns the response as it stands, in this status. Its usage is null
 // until the end.
 func (*response) snapshot(c *call, status string) *responseBody {
 	b := &responseBody{
-		ID: c.id, Object: "response", CreatedAt: c.created, Status: status, Model: c.model,
+		ID: c.id, Object: "response", CreatedAt: c.created.Unix(), Status: status, Model: c.model,
 		Instructions: c.fields["instructions"], MaxOutputTokens: c.fields["max_output_tokens"],
 		Output: []responseItem{}, ParallelToolCalls: true, Temperature: 1, ToolChoice: "auto", Tools: []string{}, TopP: 1,
 		Metadata: map[string]string{}, Usage: json.RawMessage("null"),

@@ -1,23 +1,26 @@
 // Package standin stands in for both sides of a gateway: a Worker is an
 // inference server behind it, a Load is the callers in front of it.
 //
-// The worker speaks OpenAI's dialect with vLLM's timing: a time to the first
-// token, a time for each further one, a capacity that running requests share,
-// and a line behind that. It has no model. Its answers are word-like text, the
-// same for the same request and seed, and on request it breaks in the ways
-// that real workers and networks do (see ParseFault).
+// The worker speaks the dialects of OpenAI (Azure's paths too), Anthropic,
+// Google and Ollama with vLLM's timing: a time to the first token, a time for
+// each further one, a capacity that running requests share, and a line behind
+// that. It has no model. Its answers are word-like text, the same for the same
+// request and seed, and on request it breaks in the ways that real workers and
+// networks do (see ParseFault). Beside that it is a ComfyUI: jobs, of which one
+// runs at a time.
 //
 // Its tokenizer is arithmetic: a token is Options.BytesPerToken bytes of text,
 // so input is counted as the bytes of all message texts divided by that,
 // rounded up, and n tokens of output are n times that many bytes, rounded
 // down. Both agree: an answer sent back as input counts as many tokens as it
-// had. Token ids count as they are; images, audio, files and tool definitions
-// count nothing.
+// had. Token ids count as they are; images, files and tool definitions count
+// nothing. Of a recording to be transcribed 3200 bytes are a token.
 package standin
 
 import (
 	"crypto/subtle"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -26,15 +29,19 @@ import (
 	"time"
 )
 
+// Speaks is which dialects a worker speaks, for help texts.
+const Speaks = "OpenAI, Azure, Anthropic, Google, Ollama and ComfyUI"
+
 // Options says how a worker behaves. The zero Options are a worker that
 // answers any model at once, without pauses and faults.
 type Options struct {
 	// Models are the names that are served and listed; any other is answered
 	// 404. None serves every name and lists the one name "standin".
 	Models []string
-	// APIKeys, when there are any, are the bearer keys without one of which
-	// every path below /v1/ is answered 401. The other paths stay open, as
-	// vLLM's do.
+	// APIKeys, when there are any, are the keys without one of which every path
+	// below /v1/, /v1beta/ and /openai/ is answered 401. They come as a bearer or
+	// in x-api-key, api-key or x-goog-api-key. The other paths stay open, as
+	// vLLM's, Ollama's and ComfyUI's do.
 	APIKeys []string
 
 	// Capacity is the number of requests that run at full pace. With more, all
@@ -54,6 +61,8 @@ type Options struct {
 	// PerOutputToken is the time from one token of an answer to its next. All
 	// answers of one request (n) advance together. Zero: none; try 15ms.
 	PerOutputToken time.Duration
+	// JobTime is how long a job of ComfyUI runs. Zero: no time; try 4s.
+	JobTime time.Duration
 
 	// Output is how long answers are, in tokens, where the request does not
 	// ask for less. Zero: DefaultOutput.
@@ -63,7 +72,9 @@ type Options struct {
 	// an answer exactly a space and three letters.
 	BytesPerToken float64
 	// CachedShare is the share, from 0 to 1, of each request's input tokens
-	// that is reported as cached and costs no time. Zero: none.
+	// that is reported as cached and costs no time. In Anthropic's dialect it is
+	// the share of what cache_control marks; the rest of that is reported as
+	// written to the cache. Zero: none.
 	CachedShare float64
 	// Usage is how usage is reported. Zero: truly.
 	Usage Usage
@@ -72,8 +83,8 @@ type Options struct {
 	// them, as OpenAI does.
 	OmitNullUsage bool
 
-	// Fault is what befalls the POST requests below /v1/ whose header
-	// X-Standin-Fault names nothing. Zero: nothing.
+	// Fault is what befalls the requests that generate, in any dialect, and
+	// whose header X-Standin-Fault names nothing. Zero: nothing.
 	Fault Fault
 	// FaultProbability is the share of them, from 0 to 1, that Fault befalls.
 	// Zero: all.
@@ -93,16 +104,10 @@ type Worker struct {
 	draw   func(*rand.Rand) int64
 	tokens tokenizer
 	engine *engine
-	routes map[string]route
+	jobs   *jobs
+	routes map[string]methods // by path
+	named  []pattern
 	serial atomic.Uint64 // of the generation requests that arrived
-}
-
-// route is one endpoint: the method it takes (GET includes HEAD) and whether
-// it is one that generates.
-type route struct {
-	method    string
-	generates bool
-	serve     func(*answer, *http.Request)
 }
 
 // New returns a worker that behaves as o says. It needs no stopping.
@@ -126,25 +131,19 @@ func New(o Options) *Worker {
 		draw:   o.Output.sampler(),
 		tokens: newTokenizer(o.BytesPerToken),
 		engine: newEngine(o.Capacity, o.MaxRunning),
+		jobs:   newJobs(o.JobTime),
 	}
-	w.routes = map[string]route{
-		"/v1/chat/completions": {"POST", true, w.chatCompletions},
-		"/v1/completions":      {"POST", true, w.completions},
-		"/v1/responses":        {"POST", true, w.responses},
-		"/v1/embeddings":       {"POST", true, w.embeddings},
-		"/v1/models":           {"GET", false, w.modelList},
-		"/health":              {"GET", false, health},
-		"/metrics":             {"GET", false, w.metrics},
-		"/bytes":               {"GET", false, bytesOut},
-		"/chunks":              {"GET", false, chunksOut},
-		"/gzip":                {"GET", false, gzipOut},
-		"/ws":                  {"GET", false, websocket},
-	}
+	w.addRoutes()
 	return w
 }
 
-// Stats returns what the worker has counted so far, all at one moment.
-func (w *Worker) Stats() Stats { return w.engine.snapshot() }
+// Stats returns what the worker has counted so far, all at one moment (its Jobs at
+// another).
+func (w *Worker) Stats() Stats {
+	s := w.engine.snapshot()
+	s.Jobs = w.jobs.snapshot()
+	return s
+}
 
 // ServeHTTP answers one request. Where a fault cuts the connection it panics
 // with http.ErrAbortHandler, which is how net/http is told to.
@@ -157,12 +156,12 @@ func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 func (w *Worker) serve(a *answer, r *http.Request) {
 	fault, err := ParseFault(strings.Join(r.Header.Values("X-Standin-Fault"), ","))
+	to, found := w.find(a, r)
 	if err != nil {
 		a.refuse(badRequest("", "X-Standin-Fault: %v", err))
 		return
 	}
-	to, found := w.find(r.URL.Path)
-	if to.generates && r.Method == to.method {
+	if found.generates {
 		a.serial = w.serial.Add(1)
 		if fault.none() && w.struck(a.serial) {
 			fault = w.opts.Fault
@@ -172,40 +171,27 @@ func (w *Worker) serve(a *answer, r *http.Request) {
 	switch {
 	case a.preempted():
 		if a.serial > 0 && (a.err == nil || errors.Is(a.err, errCut)) {
-			w.engine.faulted("")
+			w.engine.ended("", faulted)
 		}
-	case strings.HasPrefix(r.URL.Path, "/v1/") && !w.authorized(r):
+	case asksForKey(r.URL.Path) && !w.authorized(r):
 		a.refuse(&refusal{
 			status: http.StatusUnauthorized, kind: "invalid_request_error", code: "invalid_api_key",
 			message: "Incorrect API key provided.",
 		})
-	case !found:
+	case to == nil:
 		a.refuse(&refusal{
 			status: http.StatusNotFound, kind: "invalid_request_error",
 			message: "Invalid URL (" + r.Method + " " + r.URL.Path + ")",
 		})
-	case to.method != "" && r.Method != to.method && (r.Method != http.MethodHead || to.method != http.MethodGet):
-		a.Header().Set("Allow", to.method)
+	case found.serve == nil:
+		a.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(to)), ", "))
 		a.refuse(&refusal{
 			status: http.StatusMethodNotAllowed, kind: "invalid_request_error",
 			message: "Not allowed to " + r.Method + " on " + r.URL.Path,
 		})
 	default:
-		to.serve(a, r)
+		found.serve(a, r)
 	}
-}
-
-// find returns the endpoint at path. /echo and /status also own what lies
-// below them and take every method.
-func (w *Worker) find(path string) (route, bool) {
-	if path == "/echo" || strings.HasPrefix(path, "/echo/") {
-		return route{serve: echo}, true
-	}
-	if strings.HasPrefix(path, "/status/") {
-		return route{serve: status}, true
-	}
-	to, ok := w.routes[path]
-	return to, ok
 }
 
 // struck reports whether the fault of the options befalls the generation
@@ -215,12 +201,25 @@ func (w *Worker) struck(serial uint64) bool {
 	return p <= 0 || rand.New(rand.NewPCG(w.opts.Seed, serial)).Float64() < p
 }
 
+// asksForKey reports whether a path is one of those for which a key is needed.
+func asksForKey(path string) bool {
+	return strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/v1beta/") || strings.HasPrefix(path, "/openai/")
+}
+
 func (w *Worker) authorized(r *http.Request) bool {
 	if len(w.opts.APIKeys) == 0 {
 		return true
 	}
-	key, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return ok && slices.ContainsFunc(w.opts.APIKeys, func(k string) bool {
-		return subtle.ConstantTimeCompare([]byte(k), []byte(key)) == 1
+	var shown []string
+	if key, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		shown = append(shown, key)
+	}
+	for _, name := range []string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key"} {
+		shown = append(shown, r.Header.Values(name)...)
+	}
+	return slices.ContainsFunc(w.opts.APIKeys, func(k string) bool {
+		return slices.ContainsFunc(shown, func(key string) bool {
+			return subtle.ConstantTimeCompare([]byte(k), []byte(key)) == 1
+		})
 	})
 }

@@ -43,6 +43,12 @@ func chatBody(textBytes int, more string) string {
 	return fmt.Sprintf(`{"model":"m","messages":[{"role":"user","content":%q}]%s}`, strings.Repeat("x", textBytes), more)
 }
 
+// graph is a job of three nodes, of which the middle one has three steps.
+func graph(more string) string {
+	return `{"prompt":{"4":{"class_type":"Loader","inputs":{}},"7":{"class_type":"KSampler","inputs":{"steps":3,"model":["4",0]}},` +
+		`"10":{"class_type":"SaveImage","inputs":{"images":["7",0]}}}` + more + `}`
+}
+
 // events returns the data lines of a stream.
 func events(body string) []string {
 	var all []string
@@ -67,6 +73,12 @@ func decode[T any](t *testing.T, body []byte) T {
 func TestGolden(t *testing.T) {
 	three := Options{Output: fixed(3), Seed: 7}
 	chatWith := func(more string) string { return chatBody(10, more) }
+	messageWith := func(more string) string {
+		return `{"model":"m","max_tokens":99,"messages":[{"role":"user","content":"hello"}]` + more + `}`
+	}
+	contentWith := func(more string) string {
+		return `{"systemInstruction":{"parts":[{"text":"be brief"}]},"contents":[{"role":"user","parts":[{"text":"hello"}]}]` + more + `}`
+	}
 	tests := []struct {
 		name   string
 		o      Options
@@ -89,6 +101,53 @@ func TestGolden(t *testing.T) {
 		{"response_stream_incomplete", three, "POST", "/v1/responses", `{"model":"m","input":"say something","stream":true,"max_output_tokens":1}`},
 		{"embeddings", three, "POST", "/v1/embeddings", `{"model":"m","input":["one","two"],"dimensions":3}`},
 		{"embeddings_base64", three, "POST", "/v1/embeddings", `{"model":"m","input":"one","dimensions":3,"encoding_format":"base64"}`},
+		{"speech", three, "POST", "/v1/audio/speech", `{"model":"m","voice":"alloy","input":"say something"}`},
+		{"images", three, "POST", "/v1/images/generations", `{"model":"m","prompt":"a weir","n":2}`},
+		{"moderation", three, "POST", "/v1/moderations", `{"input":["one","two"]}`},
+		{"rerank", three, "POST", "/v1/rerank", `{"model":"m","query":"weir","documents":["one",{"text":"two"},"three"],"top_n":2}`},
+		{"azure_chat", three, "POST", "/openai/deployments/m/chat/completions?api-version=2024-10-21", `{"messages":[{"role":"user","content":"hello"}]}`},
+		{"azure_embeddings", three, "POST", "/openai/deployments/m/embeddings?api-version=2024-10-21", `{"model":"other","input":"one","dimensions":3}`},
+
+		{"message", three, "POST", "/v1/messages", messageWith(``)},
+		{"message_cut", three, "POST", "/v1/messages", messageWith(`,"max_tokens":2`)},
+		{"message_cache", Options{Output: fixed(1), CachedShare: 0.5}, "POST", "/v1/messages", messageWith(`,"system":[{"type":"text","text":"twelve bytes","cache_control":{"type":"ephemeral"}}]`)},
+		{"message_stream", three, "POST", "/v1/messages", messageWith(`,"stream":true`)},
+		{"message_tokens", three, "POST", "/v1/messages/count_tokens", `{"model":"m","messages":[{"role":"user","content":"hello"}]}`},
+		{"message_bad", three, "POST", "/v1/messages", `{"model":"m","messages":[{"role":"user","content":"hello"}]}`},
+		{"message_no_key", Options{APIKeys: []string{"k"}}, "POST", "/v1/messages", ``},
+		{"message_no_model", Options{Models: []string{"small"}}, "POST", "/v1/messages", messageWith(``)},
+		{"message_529", Options{Fault: mustFault("status=529")}, "POST", "/v1/messages", ``},
+
+		{"content", three, "POST", "/v1beta/models/m:generateContent", contentWith(`,"generationConfig":{"maxOutputTokens":2}`)},
+		{"content_cached", Options{Output: fixed(1), CachedShare: 0.5}, "POST", "/v1beta/models/m:generateContent", contentWith(``)},
+		{"content_sse", three, "POST", "/v1beta/models/m:streamGenerateContent?alt=sse", contentWith(`,"generationConfig":{"candidateCount":2,"maxOutputTokens":2}`)},
+		{"content_array", three, "POST", "/v1beta/models/m:streamGenerateContent", contentWith(``)},
+		{"content_tokens", three, "POST", "/v1beta/models/m:countTokens", contentWith(``)},
+		{"content_embed", three, "POST", "/v1beta/models/m:embedContent", `{"content":{"parts":[{"text":"one"}]},"outputDimensionality":3}`},
+		{"content_embed_batch", three, "POST", "/v1beta/models/m:batchEmbedContents", `{"requests":[{"model":"models/m","content":{"parts":[{"text":"one"}]},"output_dimensionality":2},{"content":{"parts":[{"text":"two"}]},"outputDimensionality":3}]}`},
+		{"content_models", Options{Models: []string{"small"}}, "GET", "/v1beta/models", ""},
+		{"content_bad", three, "POST", "/v1beta/models/m:generateContent", `{}`},
+		{"content_429", three, "POST", "/v1beta/models/m!status=429:generateContent", `{}`},
+		{"content_no_such_path", three, "POST", "/v1beta/models/m:dance", ``},
+		{"content_wrong_method", three, "GET", "/v1beta/models/m:generateContent", ``},
+
+		{"ollama_chat", three, "POST", "/api/chat", `{"model":"m","stream":false,"messages":[{"role":"user","content":"hello"}],"options":{"num_predict":2}}`},
+		{"ollama_chat_stream", three, "POST", "/api/chat", `{"model":"m","messages":[{"role":"user","content":"hello"}]}`},
+		{"ollama_generate", three, "POST", "/api/generate", `{"model":"m","prompt":"hello","stream":false}`},
+		{"ollama_generate_stream", three, "POST", "/api/generate", `{"model":"m","prompt":"hello","stream":true}`},
+		{"ollama_embed", Options{}, "POST", "/api/embed", `{"model":"m","input":["one","two"],"dimensions":3}`},
+		{"ollama_embedding", Options{}, "POST", "/api/embeddings", `{"model":"m","prompt":"one"}`},
+		{"ollama_tags", Options{Models: []string{"small"}}, "GET", "/api/tags", ""},
+		{"ollama_show", Options{}, "POST", "/api/show", `{"model":"m"}`},
+		{"ollama_no_such_model", Options{Models: []string{"small"}}, "POST", "/api/chat", `{"model":"m"}`},
+
+		{"comfy_prompt", three, "POST", "/prompt", graph(``)},
+		{"comfy_no_prompt", three, "POST", "/api/prompt", `{}`},
+		{"comfy_bad_graph", three, "POST", "/prompt", `{"prompt":{"9":{"class_type":"SaveImage","inputs":{"images":["8",0]}}}}`},
+		{"comfy_remaining", three, "GET", "/prompt", ``},
+		{"comfy_queue", three, "GET", "/queue", ``},
+		{"comfy_wrong_method", three, "POST", "/view", ``},
+
 		{"models", Options{Models: []string{"small", "large"}}, "GET", "/v1/models", ""},
 		{"models_default", Options{}, "GET", "/v1/models", ""},
 		{"health", Options{}, "GET", "/health", ""},
@@ -152,25 +211,33 @@ func mustFault(s string) Fault {
 func TestAuthorization(t *testing.T) {
 	w := New(Options{APIKeys: []string{"good", "better"}, Output: fixed(1)})
 	tests := []struct {
-		path, header string
-		want         int
+		path, name, value string
+		want              int
 	}{
-		{"/v1/models", "", 401},
-		{"/v1/models", "Bearer bad", 401},
-		{"/v1/models", "good", 401},
-		{"/v1/models", "Bearer good", 200},
-		{"/v1/models", "Bearer better", 200},
-		{"/v1/unknown", "", 401},
-		{"/health", "", 200},
-		{"/metrics", "", 200},
+		{"/v1/models", "Authorization", "", 401},
+		{"/v1/models", "Authorization", "Bearer bad", 401},
+		{"/v1/models", "Authorization", "good", 401},
+		{"/v1/models", "Authorization", "Bearer good", 200},
+		{"/v1/models", "Authorization", "Bearer better", 200},
+		{"/v1/models", "X-Api-Key", "good", 200},
+		{"/v1/models", "X-Api-Key", "bad", 401},
+		{"/v1/unknown", "Authorization", "", 401},
+		{"/v1beta/models", "X-Goog-Api-Key", "better", 200},
+		{"/v1beta/models", "X-Goog-Api-Key", "Bearer better", 401},
+		{"/openai/deployments/m/embeddings", "Api-Key", "good", 405},
+		{"/openai/deployments/m/embeddings", "Api-Key", "", 401},
+		{"/health", "Authorization", "", 200},
+		{"/metrics", "Authorization", "", 200},
+		{"/api/tags", "Authorization", "", 200},
+		{"/queue", "Authorization", "", 200},
 	}
 	for _, tc := range tests {
 		r := httptest.NewRequest("GET", tc.path, nil)
-		r.Header.Set("Authorization", tc.header)
+		r.Header.Set(tc.name, tc.value)
 		rec := httptest.NewRecorder()
 		w.ServeHTTP(rec, r)
 		if rec.Code != tc.want {
-			t.Errorf("%s with %q: %d, want %d", tc.path, tc.header, rec.Code, tc.want)
+			t.Errorf("%s with %s: %q: %d, want %d", tc.path, tc.name, tc.value, rec.Code, tc.want)
 		}
 	}
 }
@@ -179,6 +246,7 @@ func TestHead(t *testing.T) {
 	srv := serve(t, Options{})
 	for path, want := range map[string]int{
 		"/v1/models": 200, "/health": 200, "/metrics": 200, "/echo": 200, "/bytes?n=9": 200, "/chunks?n=9&every=1h": 200,
+		"/v1beta/models": 200, "/api/tags": 200, "/prompt": 200, "/api/history": 200, "/view?filename=ComfyUI_00001_.png": 200, "/interrupt": 405,
 		"/gzip": 200, "/status/204": 204, "/status/418": 418, "/nothing": 404, "/v1/responses": 405,
 	} {
 		res, err := srv.Client().Head(srv.URL + path)

@@ -38,9 +38,9 @@ type frame struct {
 	payload []byte
 }
 
-// websocket serves /ws: it upgrades the connection and sends every frame back
-// as it came, fragments too; a ping is answered by a pong, a close by a close.
-func websocket(a *answer, r *http.Request) {
+// upgrade makes a websocket of the connection. It returns nil where that cannot be,
+// which it has answered; else done must be called, and may be twice.
+func upgrade(a *answer, r *http.Request) (rw *bufio.ReadWriter, done func()) {
 	key := r.Header.Get("Sec-Websocket-Key")
 	raw, err := base64.StdEncoding.DecodeString(key)
 	switch {
@@ -52,27 +52,23 @@ func websocket(a *answer, r *http.Request) {
 			status: http.StatusUpgradeRequired, kind: "invalid_request_error",
 			message: "This is a websocket of version 13; ask for an upgrade to it.",
 		})
-		return
+		return nil, nil
 	case err != nil || len(raw) != 16:
 		a.refuse(badRequest("", "Sec-WebSocket-Key must be 16 bytes in base64."))
-		return
+		return nil, nil
 	}
 	conn, rw, err := http.NewResponseController(a.ResponseWriter).Hijack()
 	if err != nil {
 		a.refuse(badRequest("", "This connection cannot be upgraded: %v.", err))
-		return
+		return nil, nil
 	}
 	a.hijacked = true
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Time{}); err != nil { // the server's own do not hold here
-		return
-	}
+	_ = conn.SetDeadline(time.Time{}) // the server's own do not hold here; where that fails so does the first write
 	accept := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	_, _ = rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
-		base64.StdEncoding.EncodeToString(accept[:]) + "\r\n\r\n") // an error stays in rw, and Flush returns it
-	if rw.Flush() == nil {
-		echoFrames(rw)
-	}
+		base64.StdEncoding.EncodeToString(accept[:]) + "\r\n\r\n")
+	_ = rw.Flush() // an error stays in rw, and comes of the first write again
+	return rw, func() { _ = conn.Close() }
 }
 
 func headerHas(h http.Header, name, word string) bool {

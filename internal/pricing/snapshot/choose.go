@@ -47,19 +47,19 @@ func choose(providers []provider, day time.Time) (list, error) {
 			if err != nil {
 				return l, fmt.Errorf("%s: %s: %w", id, m.ID, err)
 			}
-			if stated["input_mtok"].usd == nil {
+			if stated["input_mtok"].base == nil {
 				l.unpriced++
 				continue
 			}
-			columns := "\t" + id
-			for _, kind := range []string{"input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok"} {
-				columns += "\t" + text(stated[kind])
+			columns, err := columns(stated)
+			if err != nil {
+				return l, fmt.Errorf("%s: %s: %w", id, m.ID, err)
 			}
 			for _, p := range patterns {
 				if p, ok := unclaimed(p, id, &known); ok && !named[p] {
 					named[p] = true
 					own = append(own, p)
-					l.lines = append(l.lines, p+columns)
+					l.lines = append(l.lines, p+"\t"+id+columns)
 				}
 			}
 		}
@@ -85,13 +85,35 @@ func unclaimed(pattern, provider string, known *modelname.Set[bool]) (string, bo
 	return "", false
 }
 
+// columns writes the prices of a line of the table; those of a long input behind
+// the others, if any has its own.
+func columns(stated map[string]price) (string, error) {
+	var base, long strings.Builder
+	start := int64(0)
+	for _, kind := range []string{"input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok", "cache_write_1h_mtok"} {
+		p := stated[kind]
+		base.WriteString("\t" + text(p.base))
+		long.WriteString("\t" + text(p.long))
+		switch {
+		case start == 0:
+			start = p.start
+		case p.start != 0 && p.start != start:
+			return "", fmt.Errorf("tiers from %d and from %d tokens on: teach this program and the table what they mean", start, p.start)
+		}
+	}
+	if start == 0 {
+		return base.String(), nil
+	}
+	return fmt.Sprintf("%s\t%d%s", &base, start, &long), nil
+}
+
 // text writes a price, rounded up to a whole nano-USD per million tokens; nothing
 // if it is not stated.
-func text(p price) string {
-	if p.usd == nil {
+func text(price *big.Rat) string {
+	if price == nil {
 		return ""
 	}
-	nano := new(big.Rat).Mul(p.usd, big.NewRat(usd.Dollar, 1))
+	nano := new(big.Rat).Mul(price, big.NewRat(usd.Dollar, 1))
 	up := new(big.Int).Add(nano.Num(), nano.Denom())
 	up.Sub(up, big.NewInt(1)).Div(up, nano.Denom())
 	return usd.Format(up.Int64())

@@ -40,8 +40,13 @@ type (
 		}
 		Prices map[string]price
 	}
-	// price is the highest of its tiers, in US dollars per million tokens.
-	price struct{ usd *big.Rat }
+	// price is what a million tokens cost in US dollars: base, and in a request
+	// with more than start input tokens, all of it, long. They are the same, and
+	// start is 0, where the price has no tiers.
+	price struct {
+		base, long *big.Rat
+		start      int64
+	}
 )
 
 // read returns the data from the text of the package's dist/index.js, which
@@ -69,39 +74,63 @@ func (p *prices) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, &(*p)[0].Prices)
 }
 
-// UnmarshalJSON reads either a number, or a base with tiers.
-func (p *price) UnmarshalJSON(text []byte) error {
+// UnmarshalJSON reads either a number, or a base with a tier.
+func (p *price) UnmarshalJSON(text []byte) (err error) {
 	if !bytes.HasPrefix(text, []byte("{")) {
-		var ok bool
-		if p.usd, ok = new(big.Rat).SetString(string(text)); !ok || p.usd.Sign() < 0 {
-			return fmt.Errorf("%s is no price", text)
-		}
-		return nil
+		p.base, err = dollars(text)
+		p.long = p.base
+		return err
 	}
 	var t struct {
-		Base  price
-		Tiers []struct{ Price price }
+		Base  json.RawMessage
+		Tiers []struct{ Start, Price json.RawMessage }
 	}
 	if err := json.Unmarshal(text, &t); err != nil {
 		return err
 	}
-	if t.Base.usd == nil || len(t.Tiers) == 0 {
-		return fmt.Errorf("%s has no base or no tiers", text)
+	if len(t.Tiers) != 1 {
+		return fmt.Errorf("%s has %d tiers, not one: teach this program and the table what they mean", text, len(t.Tiers))
 	}
-	*p = t.Base
-	for _, tier := range t.Tiers {
-		if tier.Price.usd == nil {
-			return fmt.Errorf("%s has a tier without a price", text)
-		}
-		*p = higher(*p, tier.Price)
+	if p.base, err = dollars(t.Base); err != nil {
+		return err
+	}
+	if p.long, err = dollars(t.Tiers[0].Price); err != nil {
+		return err
+	}
+	start, ok := new(big.Rat).SetString(string(t.Tiers[0].Start)) // perhaps 2e5
+	if !ok || start.Sign() <= 0 || !start.IsInt() || !start.Num().IsInt64() {
+		return fmt.Errorf("%s has a tier that starts at no number of tokens", text)
+	}
+	p.start = start.Num().Int64()
+	if p.long.Cmp(p.base) < 0 { // a smaller estimate would no longer cost less
+		return fmt.Errorf("%s has a tier that is cheaper than its base", text)
 	}
 	return nil
 }
 
-// higher returns the higher of two prices; either may be none.
+func dollars(text []byte) (*big.Rat, error) {
+	usd, ok := new(big.Rat).SetString(string(text))
+	if !ok || usd.Sign() < 0 {
+		return nil, fmt.Errorf("%q is no price", text)
+	}
+	return usd, nil
+}
+
+// higher returns the higher of two prices of the same tokens at two times of the
+// day, for inputs of each length; a may be none. Of two starts the nearer one
+// counts.
 func higher(a, b price) price {
-	if a.usd == nil || b.usd != nil && b.usd.Cmp(a.usd) > 0 {
+	if a.base == nil {
 		return b
+	}
+	if a.start == 0 || b.start != 0 && b.start < a.start {
+		a.start = b.start
+	}
+	if b.base.Cmp(a.base) > 0 {
+		a.base = b.base
+	}
+	if b.long.Cmp(a.long) > 0 {
+		a.long = b.long
 	}
 	return a
 }

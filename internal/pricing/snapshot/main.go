@@ -68,8 +68,9 @@ const header = `# Prices of text tokens in US dollars per million. Made by inter
 # Source: npm package %s %s, published %s, licence %s (LICENSE.genai-prices).
 # Where several providers list a name, the first of these counts: %s.
 # A * stands for any letters; a name stands for its dated and latest versions, too. An empty price is not stated.
-# Of prices by length of the context, and of those by time of day, the highest is here; of those by date the one of that day.
+# A request with more input tokens than "above" costs, all of it, what the columns behind that say.
+# Of prices by time of day the highest is here; of those by date the one of that day.
 # Left out: other providers; %d models without a price of input tokens; prices of audio, images, video, documents,
-# searches, requests, citations and cache writes for an hour; regular expressions, which tell dated versions.
-# name	provider	input	output	cached_input	cache_writes
+# searches, requests and citations; regular expressions, which tell dated versions.
+# name	provider	input	output	cached_input	cache_writes	long_cache_writes	above	input	output	cached_input	cache_writes	long_cache_writes
 `

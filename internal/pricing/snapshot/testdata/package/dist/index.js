@@ -24,9 +24,10 @@ lines.`,
         match: { starts_with: "claude-3" },
         prices: {
           input_mtok: { base: 3, tiers: [{ start: 2e5, price: 6 }] },
-          output_mtok: { base: 15, tiers: [{ start: 2e5, price: 12 }, { start: 3e5, price: 22.5 }] },
+          output_mtok: { base: 15, tiers: [{ price: 22.5, start: 200000 }] },
           cache_read_mtok: 3e-1,
-          cache_write_mtok: 3.75
+          cache_write_mtok: 3.75,
+          cache_write_1h_mtok: { base: 6, tiers: [{ start: 2e5, price: 12 }] }
         }
       }
     ]
@@ -56,6 +57,15 @@ lines.`,
           { constraint: { start_time: "16:30:00Z", end_time: "00:30:00Z", type: "time_of_date" }, prices: { input_mtok: 8 } },
           { prices: { input_mtok: 2, output_mtok: 5 } },
           { constraint: { start_time: "01:00:00Z", end_time: "04:00:00Z", type: "time_of_date" }, prices: { input_mtok: 4, output_mtok: 1 } }
+        ]
+      },
+      {
+        id: "long-hours",
+        match: { equals: "long-hours" },
+        prices: [
+          { prices: { input_mtok: { base: 2, tiers: [{ start: 300, price: 3 }] }, output_mtok: 5 } },
+          { constraint: { start_time: "01:00:00Z", end_time: "04:00:00Z", type: "time_of_date" }, prices: { input_mtok: { base: 1, tiers: [{ start: 200, price: 4 }] }, output_mtok: { base: 6, tiers: [{ start: 200, price: 7 }] } } },
+          { constraint: { start_time: "05:00:00Z", end_time: "06:00:00Z", type: "time_of_date" }, prices: { input_mtok: 2.5, output_mtok: 1 } }
         ]
       }
   ] },
