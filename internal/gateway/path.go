@@ -1,6 +1,12 @@
 package gateway
 
-import "strings"
+import (
+	"net/http"
+	"strings"
+
+	"github.com/penstock-dev/penstock/internal/provider"
+	"github.com/penstock-dev/penstock/internal/traffic"
+)
 
 // rawPath is the path of a request target as the client sent it and a worker
 // gets it: in origin form, in absolute form, or "*". A target that is none of
@@ -135,24 +141,14 @@ func unhex(c byte) int {
 	return -1
 }
 
-// comfyRoutes are those that ComfyUI also has below /api.
-var comfyRoutes = []string{
-	"prompt", "queue", "interrupt", "free", "history", "ws", "upload", "view", "view_metadata",
-	"object_info", "system_stats", "userdata", "users", "settings", "internal",
-}
-
 // withoutTwin is the path of the handler that answers it in ComfyUI: /api/x is
 // /x there.
 func withoutTwin(path string) string {
-	rest, ok := strings.CutPrefix(path, "/api/")
-	if !ok {
+	if !strings.HasPrefix(path, "/api/") {
 		return path
 	}
-	first, _, _ := strings.Cut(rest, "/")
-	for _, r := range comfyRoutes {
-		if first == r {
-			return path[len("/api"):]
-		}
+	if twin := path[len("/api"):]; provider.Route(http.MethodGet, twin).Dialect == traffic.ComfyUI {
+		return twin
 	}
 	return path
 }

@@ -83,6 +83,15 @@ func (d *document) feed(p []byte) {
 	}
 }
 
+// feedOne reads on as far as the end of the document, and returns how many bytes
+// it read. The document is an array or object.
+func (d *document) feedOne(p []byte) (n int) {
+	for n < len(p) && d.state != broken && d.state != complete {
+		n += d.step(p[n:])
+	}
+	return n
+}
+
 // feedToText reads on as far as the begin of a string of output, and returns how
 // many bytes it read. It reports whether it came to such a string.
 func (d *document) feedToText(p []byte) (n int, found bool) {

@@ -21,8 +21,8 @@ func feedDocument(t tree, parts ...[]byte) document {
 
 func TestDocument(t *testing.T) {
 	const zero = -2
-	numbers := func(f found) found {
-		for _, n := range []*int64{&f.input, &f.cached, &f.output, &f.sequence} {
+	unsaid := func(f found) found {
+		for _, n := range []*int64{&f.input, &f.moreInput, &f.cached, &f.writes, &f.longWrites, &f.output, &f.moreOutput, &f.sequence} {
 			switch *n {
 			case 0:
 				*n = unreported
@@ -38,20 +38,20 @@ func TestDocument(t *testing.T) {
 		want           found // a number that is not there stands for none
 	}{
 		{"nothing", `{}`, openAIBody, found{}},
-		{"usage", `{"usage":{"prompt_tokens":1,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":3}}}`, openAIBody, found{usage: true, input: 1, output: 2, cached: 3}},
-		{"other names", `{"usage":{"input_tokens":1,"output_tokens":2,"input_tokens_details":{"cached_tokens":3}}}`, openAIBody, found{usage: true, input: 1, output: 2, cached: 3}},
-		{"both names", `{"usage":{"input_tokens":4,"prompt_tokens":1,"completion_tokens":2,"output_tokens":5}}`, openAIBody, found{usage: true, input: 4, output: 5}},
-		{"escaped keys", `{"us\u0061ge":{"prompt\u005Ftokens":1}}`, openAIBody, found{usage: true, input: 1}},
+		{"usage", `{"usage":{"prompt_tokens":1,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":3}}}`, openAIBody, found{usage: true, numbers: numbers{input: 1, output: 2, cached: 3}}},
+		{"other names", `{"usage":{"input_tokens":1,"output_tokens":2,"input_tokens_details":{"cached_tokens":3}}}`, openAIBody, found{usage: true, numbers: numbers{input: 1, output: 2, cached: 3}}},
+		{"both names", `{"usage":{"input_tokens":4,"prompt_tokens":1,"completion_tokens":2,"output_tokens":5}}`, openAIBody, found{usage: true, numbers: numbers{input: 4, output: 5}}},
+		{"escaped keys", `{"us\u0061ge":{"prompt\u005Ftokens":1}}`, openAIBody, found{usage: true, numbers: numbers{input: 1}}},
 		{"near keys", `{"usag":{"prompt_tokens":1},"usagee":{"prompt_tokens":1},"Usage":{"prompt_tokens":1},"usage\u0000":{"prompt_tokens":1},"":{"prompt_tokens":1}}`, openAIBody, found{}},
 		{"long keys", `{"` + strings.Repeat("usage", 20) + `":{"prompt_tokens":1},"\n` + strings.Repeat("x", 63) + `":1,"\n` + strings.Repeat("x", 64) + `":1}`, openAIBody, found{}},
-		{"spaces", " {\n\t\"usage\" :\r { \"prompt_tokens\" : 1 , \"completion_tokens\" : 2 } } ", openAIBody, found{usage: true, input: 1, output: 2}},
-		{"last usage", `{"usage":{"prompt_tokens":1,"completion_tokens":2},"usage":{"prompt_tokens":3}}`, openAIBody, found{usage: true, input: 3}},
+		{"spaces", " {\n\t\"usage\" :\r { \"prompt_tokens\" : 1 , \"completion_tokens\" : 2 } } ", openAIBody, found{usage: true, numbers: numbers{input: 1, output: 2}}},
+		{"last usage", `{"usage":{"prompt_tokens":1,"completion_tokens":2},"usage":{"prompt_tokens":3}}`, openAIBody, found{usage: true, numbers: numbers{input: 3}}},
 		{"usage taken back", `{"usage":{"prompt_tokens":1},"usage":null}`, openAIBody, found{}},
 		{"in an array", `[{"usage":{"prompt_tokens":1}}]`, openAIBody, found{}},
 		{"deeper", `{"a":{"usage":{"prompt_tokens":1}},"usage":{"x":{"prompt_tokens":2},"prompt_tokens":[3]}}`, openAIBody, found{usage: true}},
-		{"numbers", `{"usage":{"prompt_tokens":1.0e1,"completion_tokens":1E-1,"prompt_tokens_details":{"cached_tokens":-0}}}`, openAIBody, found{usage: true, input: 10, cached: zero}},
-		{"long number", `{"usage":{"prompt_tokens":1.` + strings.Repeat("0", 63) + `,"completion_tokens":1.` + strings.Repeat("0", 62) + `}}`, openAIBody, found{usage: true, output: 1}},
-		{"largest", `{"usage":{"prompt_tokens":100000000,"completion_tokens":100000001}}`, openAIBody, found{usage: true, input: maxTokens}},
+		{"numbers", `{"usage":{"prompt_tokens":1.0e1,"completion_tokens":1E-1,"prompt_tokens_details":{"cached_tokens":-0}}}`, openAIBody, found{usage: true, numbers: numbers{input: 10, cached: zero}}},
+		{"long number", `{"usage":{"prompt_tokens":1.` + strings.Repeat("0", 63) + `,"completion_tokens":1.` + strings.Repeat("0", 62) + `}}`, openAIBody, found{usage: true, numbers: numbers{output: 1}}},
+		{"largest", `{"usage":{"prompt_tokens":100000000,"completion_tokens":100000001}}`, openAIBody, found{usage: true, numbers: numbers{input: maxTokens}}},
 		{"choices", `{"choices":[{"text":"ab","message":{"content":"c\n\u00e9\ud83d\ude00\ud800","refusal":null}},"text",{"text":["x"],"message":{"content":{"content":"y"}}}]}`, openAIBody, found{text: jsonpeek.Text{ASCII: 4, Other: 9}}},
 		{"halves", `{"choices":[{"text":"\ude00\ud83d\ud83d\ude00\ud83dx\ude00\ud83d\n\ude00"}]}`, openAIBody, found{text: jsonpeek.Text{ASCII: 2, Other: 3 + 3 + 4 + 3 + 3 + 3 + 3}}},
 		{"empty choices", `{"choices":[ ]}`, openAIChunk, found{noChoices: true}},
@@ -61,9 +61,9 @@ func TestDocument(t *testing.T) {
 		{"reasoning", `{"choices":[{"delta":{"reasoning":"abc","reasoning_content":"abcd"}}]}`, openAIChunk, found{reasoning: jsonpeek.Text{ASCII: 3}, thought: jsonpeek.Text{ASCII: 4}}},
 		{"error", `{"error":"x"}`, openAIChunk, found{failed: true}},
 		{"sequence", `{"sequence_number":7,"delta":"x\"y","delta":5}`, openAIResponse, found{sequence: 7, text: jsonpeek.Text{ASCII: 3}}},
-		{"response", `{"response":{"usage":{"input_tokens":1}},"usage":{"input_tokens":2}}`, openAIResponse, found{usage: true, input: 1}},
+		{"response", `{"response":{"usage":{"input_tokens":1}},"usage":{"input_tokens":2}}`, openAIResponse, found{usage: true, numbers: numbers{input: 1}}},
 	} {
-		want := numbers(tt.want)
+		want := unsaid(tt.want)
 		for size := range 9 {
 			parts := [][]byte{[]byte(tt.document)}
 			if size > 0 {

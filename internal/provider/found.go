@@ -11,32 +11,40 @@ const (
 
 // found is what was found in a document.
 type found struct {
-	input, cached, output int64 // unreported: no number, or none to believe
-	usage                 bool  // there is a usage that is not null
-	noChoices             bool  // there are choices, and they are empty
-	failed                bool  // there is an error that is not null
-	text                  jsonpeek.Text
-	reasoning, thought    jsonpeek.Text
-	sequence              int64 // unreported: none
-	kind                  [captureBytes]byte
-	kindLen               int
+	numbers
+	usage              bool // there is a usage that is not null
+	noChoices          bool // there are choices, and they are empty
+	failed             bool // there is an error that is not null
+	finished           bool // there is a reason for its end that is not null or false
+	text               jsonpeek.Text
+	reasoning, thought jsonpeek.Text
+	sequence           int64 // unreported: none
+	kind               [captureBytes]byte
+	kindLen            int
 }
 
-// start forgets everything.
-func (f *found) start() {
-	*f = found{input: unreported, cached: unreported, output: unreported, sequence: unreported}
+// numbers is the numbers of a usage. Each may be unreported: there was none, or
+// none to believe.
+type numbers struct {
+	input, moreInput, cached, writes, longWrites, output, moreOutput int64
 }
+
+var noNumbers = numbers{unreported, unreported, unreported, unreported, unreported, unreported, unreported}
+
+// start forgets everything.
+func (f *found) start() { *f = found{numbers: noNumbers, sequence: unreported} }
 
 // begin notes that a wanted value begins with b.
 func (f *found) begin(w want, b byte) {
 	switch w {
 	case wantUsage:
-		f.usage = b != 'n'
-		f.input, f.cached, f.output = unreported, unreported, unreported
+		f.usage, f.numbers = b != 'n', noNumbers
 	case wantChoices:
 		f.noChoices = b == '['
 	case wantError:
 		f.failed = b != 'n'
+	case wantFinish:
+		f.finished = f.finished || b != 'n' && b != 'f'
 	case wantType:
 		f.kindLen = 0
 	}
@@ -51,11 +59,27 @@ func (f *found) note(w want, raw []byte) {
 		f.sequence = n
 	case w == wantInput:
 		f.input = max(f.input, n)
+	case w == wantMoreInput:
+		f.moreInput = max(f.moreInput, n)
 	case w == wantCached:
 		f.cached = max(f.cached, n)
+	case w == wantWrites:
+		f.writes = max(f.writes, n)
+	case w == wantLongWrites:
+		f.longWrites = max(f.longWrites, n)
 	case w == wantOutput:
 		f.output = max(f.output, n)
+	case w == wantMoreOutput:
+		f.moreOutput = max(f.moreOutput, n)
 	}
+}
+
+// together adds up two numbers of which either may be unreported.
+func together(a, b int64) int64 {
+	if a < 0 || b < 0 {
+		return max(a, b)
+	}
+	return a + b
 }
 
 // answer returns the text of the answer.

@@ -43,6 +43,12 @@ func readTranscript(t *testing.T, file string) transcript {
 		switch key {
 		case "kind":
 			tr.request.Ask.Kind, ok = answerKinds[value]
+			tr.request.Ask.Dialect = traffic.OpenAI
+		case "path":
+			tr.request.Ask.Endpoint = Route("POST", value)
+			ok = tr.request.Ask.Metered()
+		case "stream":
+			tr.request.Ask.Stream = value == "true"
 		case "hide":
 			if value == "true" {
 				tr.request.edit.insert = "x"
@@ -126,7 +132,7 @@ func cut(p []byte, at ...int) (parts [][]byte) {
 
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/answers/*.txt")
-	if err != nil || len(files) < 20 {
+	if err != nil || len(files) < 50 {
 		t.Fatalf("%d transcripts, error %v", len(files), err)
 	}
 	for _, file := range files {
@@ -136,6 +142,12 @@ func TestTranscripts(t *testing.T) {
 			got := meter(t, &m, &tr.request, tr.mediaType, tr.answer)
 			source := map[traffic.Source]string{traffic.Reported: "reported", traffic.Counted: "counted", traffic.Reserved: "reserved"}[got.usage.Source]
 			usage := fmt.Sprintf("%s input=%d cached=%d output=%d", source, got.usage.Input, got.usage.CachedInput, got.usage.Output)
+			if got.usage.CacheWrites > 0 {
+				usage += fmt.Sprintf(" writes=%d", got.usage.CacheWrites)
+			}
+			if got.usage.LongCacheWrites > 0 {
+				usage += fmt.Sprintf(" long=%d", got.usage.LongCacheWrites)
+			}
 			if usage != tr.usage {
 				t.Errorf("usage: %s, want %s", usage, tr.usage)
 			}
@@ -154,6 +166,47 @@ func TestTranscripts(t *testing.T) {
 			for i := range tr.answer {
 				if again := meter(t, &m, &tr.request, tr.mediaType, cut(tr.answer, i)...); again != got {
 					t.Fatalf("cut at %d: %+v\nwant %+v", i, again, got)
+				}
+			}
+		})
+	}
+}
+
+// TestRequests reads requests as clients send them.
+func TestRequests(t *testing.T) {
+	files, err := filepath.Glob("testdata/requests/*.txt")
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d requests, error %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			head, body, ok := strings.Cut(string(raw), "\n----------\n")
+			path, want, said := strings.Cut(strings.TrimPrefix(head, "path: "), "\nask: ")
+			if !ok || !said {
+				t.Fatalf("%s has no line of dashes, or no ask", file)
+			}
+			endpoint := Route("POST", path)
+			r, err := NewPeeker().Peek(endpoint, []byte(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := r.Ask
+			got := fmt.Sprintf("model=%s stream=%v text=%d input=%d least=%d most=%d answers=%d",
+				a.Model, a.Stream, a.TextBytes, a.Input, a.LeastInput, a.MaxOutput, a.Answers)
+			if got != want || a.Endpoint != endpoint {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+			if r.HideUsage() || string(r.AppendBody(nil, []byte(body))) != body {
+				t.Error("the worker gets another body")
+			}
+			checkPeek(t, endpoint, []byte(body))
+			for i := range len(body) - 1 { // what is cut off is refused, whatever was read of it
+				if _, err := NewPeeker().Peek(endpoint, []byte(body[:i])); err == nil && strings.TrimSpace(body[i:]) != "" {
+					t.Fatalf("%q is accepted", body[:i])
 				}
 			}
 		})

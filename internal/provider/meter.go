@@ -19,15 +19,17 @@ import (
 // Start makes a Meter ready for an answer, and again for the next one. It is for
 // one goroutine and must not be copied.
 type Meter struct {
-	kind   traffic.Kind
-	input  int64 // the estimate
-	format format
-	body   io.ReadCloser
-	filter filter
+	dialect traffic.Dialect
+	kind    traffic.Kind
+	input   int64 // the estimate
+	format  format
+	body    io.ReadCloser
+	filter  filter
 
 	stream   sse.Parser
 	marker   int      // bytes of doneMarker that the event's data is so far; -1: it is not it
-	doc      document // the event's data, or the body
+	doc      document // the event's data, the line, the element, or the body
+	array    arrayPlace
 	totals   totals
 	ended    bool
 	sequence int64 // of the last event that had a number; unreported: none had
@@ -45,6 +47,8 @@ const (
 	unread format = iota // in no way that is read
 	jsonBody
 	eventStream
+	jsonLines // a document a line
+	jsonArray // of documents; a document that is no array is read as a body
 )
 
 const (
@@ -57,17 +61,22 @@ const (
 // Start makes the meter ready for the answer to r that has this header and this
 // body.
 func (m *Meter) Start(r *Request, header http.Header, body io.ReadCloser) {
-	m.kind, m.input, m.format, m.body = r.Ask.Kind, r.Ask.Input, formatOf(header), body
+	m.dialect, m.kind, m.input = r.Ask.Dialect, r.Ask.Kind, r.Ask.Input
+	m.format, m.body = formatOf(&r.Ask, header), body
+	if m.dialect == traffic.Ollama && m.format == eventStream {
+		// Some workers have OpenAI's chat at Ollama's path.
+		m.dialect, m.kind = traffic.OpenAI, traffic.ChatCompletions
+	}
 	m.filter.start(r.HideUsage() && m.format == eventStream)
-	m.stream, m.marker = sse.Parser{}, 0
-	m.doc.start(openAITree(m.kind, m.format))
+	m.stream, m.marker, m.array = sse.Parser{}, 0, beforeArray
+	m.doc.start(m.tree())
 	m.begin = m.begin[:0]
-	m.totals = totals{input: unreported, output: unreported}
+	m.totals = totals{input: unreported, output: unreported, apart: m.dialect == traffic.Anthropic, parts: noNumbers}
 	m.ended, m.sequence = false, unreported
 }
 
 // formatOf tells how an answer is written.
-func formatOf(h http.Header) format {
+func formatOf(a *traffic.Ask, h http.Header) format {
 	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return unread
 	}
@@ -75,10 +84,45 @@ func formatOf(h http.Header) format {
 	switch media = strings.TrimSpace(media); {
 	case strings.EqualFold(media, "text/event-stream"):
 		return eventStream
-	case strings.EqualFold(media, "application/json"):
-		return jsonBody
+	case a.Dialect == traffic.Ollama && strings.EqualFold(media, "application/x-ndjson"):
+		return jsonLines
+	case !strings.EqualFold(media, "application/json"):
+		return unread
+	case a.Dialect == traffic.Google && a.Stream:
+		return jsonArray
+	case a.Dialect == traffic.Ollama && a.Stream:
+		return jsonLines
 	}
-	return unread
+	return jsonBody
+}
+
+// tree returns what is wanted of the answer's documents.
+func (m *Meter) tree() tree {
+	switch m.dialect {
+	case traffic.Anthropic:
+		return anthropicTree(m.format)
+	case traffic.Google:
+		return googleTree
+	case traffic.Ollama:
+		return ollamaTree
+	case traffic.ComfyUI:
+		return comfyTree
+	}
+	return openAITree(m.kind, m.format)
+}
+
+// interpret makes of what was found in a document what its dialect means by it,
+// and reports whether the document is the last one.
+func (m *Meter) interpret(f *found) (last bool) {
+	switch m.dialect {
+	case traffic.Anthropic:
+		return f.anthropicEvent()
+	case traffic.Google:
+		return f.googleChunk()
+	case traffic.Ollama:
+		return f.ollamaLine(m.kind)
+	}
+	return m.format == eventStream && f.openAIEvent(m.kind)
 }
 
 // Read reads the next bytes of the answer that the client may see. It waits for
@@ -100,6 +144,10 @@ func (m *Meter) feed(p []byte) {
 	switch m.format {
 	case jsonBody:
 		m.doc.feed(p)
+	case jsonLines:
+		m.lines(p)
+	case jsonArray:
+		m.elements(p)
 	case eventStream:
 		for more := true; more; {
 			n, t, _ := m.next(p)
@@ -119,17 +167,24 @@ func (m *Meter) next(p []byte) (n int, t sse.Token, usageOnly bool) {
 	case sse.Data:
 		m.data(data)
 	case sse.Event:
-		f, last := m.event()
+		f := m.endDocument()
 		usageOnly = f.usage && f.noChoices
-		m.totals.add(&f)
-		if f.sequence != unreported {
-			m.sequence = f.sequence
-		}
-		m.ended = m.ended || last
-		m.doc.start(m.doc.tree)
-		m.marker = 0
 	}
 	return n, t, usageOnly
+}
+
+// endDocument takes in what is found in the event, line or element that ends
+// here.
+func (m *Meter) endDocument() found {
+	f, last := m.event()
+	m.totals.add(&f)
+	if f.sequence != unreported {
+		m.sequence = f.sequence
+	}
+	m.ended = m.ended || last
+	m.doc.start(m.doc.tree)
+	m.marker = 0
+	return f
 }
 
 // data reads data of an event.
@@ -164,43 +219,74 @@ func (m *Meter) dataBegin(p []byte) int {
 	return n
 }
 
-// event returns what is found in the event as it is now, which is nothing unless
-// its data is whole, and whether it is the last one.
+// event returns what is found in the event, line or element as it is now, which
+// is nothing unless its data is whole, and whether it is the last one.
 func (m *Meter) event() (f found, last bool) {
 	if !m.doc.whole() {
 		f.start()
-		return f, m.marker == len(doneMarker)
+		return f, m.format == eventStream && m.marker == len(doneMarker)
 	}
 	f = m.doc.found
-	return f, f.openAIEvent(m.kind)
+	return f, m.interpret(&f)
+}
+
+// isBody reports whether the answer is one document.
+func (m *Meter) isBody() bool {
+	return m.format == jsonBody || m.format == jsonArray && m.array == noArray
 }
 
 // Ended reports whether the answer has come to its end: the end of the JSON, or
 // the mark or event that a stream ends with. An answer that stops before was
 // broken off; of one in no form that is read it is never known.
 func (m *Meter) Ended() bool {
-	if m.format != eventStream {
+	if m.isBody() {
 		return m.doc.whole()
+	}
+	if m.format == jsonArray {
+		return m.array == afterArray
 	}
 	_, last := m.event() // which may lack but its blank line
 	return m.ended || last
 }
 
-// AtEventBoundary reports whether what was read so far is whole events, so that
-// an ErrorEvent may follow.
+// AtEventBoundary reports whether what was read so far is whole events, lines or
+// elements of a stream, so that an ErrorEvent may follow.
 func (m *Meter) AtEventBoundary() bool {
-	return m.format == eventStream && !m.filter.inside && len(m.filter.ready) == 0
+	switch m.format {
+	case eventStream, jsonLines:
+		return !m.filter.inside && len(m.filter.ready) == 0
+	case jsonArray:
+		return m.array == beforeArray || m.array == beforeElementOrEnd || m.array == beforeNextElement || m.array == afterElement
+	}
+	return false
+}
+
+// ErrorEvent returns what tells the client why the stream ends before its time.
+// It is for a stream at an event boundary, and the connection is to be cut after
+// it, since clients take a clean end for success.
+func (m *Meter) ErrorEvent(code, message string) []byte {
+	switch m.dialect {
+	case traffic.Anthropic:
+		return anthropicError(code, message)
+	case traffic.Google:
+		return m.googleError(code, message)
+	case traffic.Ollama:
+		return ollamaError(message)
+	}
+	return m.openAIError(code, message)
 }
 
 // now returns the totals with what is whole by now.
 func (m *Meter) now() totals {
 	t := m.totals
-	if m.format == eventStream {
-		f, _ := m.event()
+	if m.isBody() {
+		f := m.doc.found
+		m.interpret(&f)
 		t.add(&f)
-	} else {
-		t.add(&m.doc.found)
+		return t
 	}
+	f, _ := m.event()
+	t.add(&f)
 	return t
 }
 
@@ -215,8 +301,14 @@ func (m *Meter) OutputSoFar() int64 {
 // worker reported it, else as it was estimated and counted, half by half. The
 // source is traffic.Reserved when the answer was in no form that is read.
 func (m *Meter) Usage() traffic.Usage {
+	if m.kind == traffic.ComfyPrompt {
+		return traffic.Usage{Source: traffic.Reported} // a job has no tokens
+	}
 	t := m.now()
-	u := traffic.Usage{Input: m.input, CachedInput: t.cached, Output: t.tokens(), Source: traffic.Counted}
+	u := traffic.Usage{
+		Input: m.input, CachedInput: t.cached, CacheWrites: t.writes, LongCacheWrites: t.longWrites,
+		Output: t.tokens(), Source: traffic.Counted,
+	}
 	if t.input >= 0 {
 		u.Input = t.input
 	}
@@ -231,22 +323,56 @@ func (m *Meter) Usage() traffic.Usage {
 
 // totals is what the documents of an answer add up to.
 type totals struct {
-	input, output int64 // as last reported, or unreported
-	cached        int64 // as reported with the input
-	text          jsonpeek.Text
-	since         jsonpeek.Text // the text that came after the output was reported
+	input, output  int64 // as last reported, or unreported
+	cached, writes int64 // as reported with the input
+	longWrites     int64 // of the writes
+	text           jsonpeek.Text
+	since          jsonpeek.Text // the text that came after the output was reported
+
+	// Where what is read from a cache and written to one is counted apart from
+	// the input, and a report need not repeat what an earlier one has said, the
+	// parts are each as last reported.
+	apart bool
+	parts numbers
 }
 
 func (t *totals) add(f *found) {
-	text := f.answer()
+	text, n := f.answer(), f.numbers
 	t.text.Add(text)
 	t.since.Add(text)
-	if f.input >= 0 {
-		t.input, t.cached = f.input, min(max(f.cached, 0), f.input)
+	if t.apart {
+		n = t.sum(n)
 	}
-	if f.output >= 0 {
-		t.output, t.since = f.output, jsonpeek.Text{}
+	if n.input >= 0 {
+		t.input, t.cached = n.input, min(max(n.cached, 0), n.input)
+		t.writes = min(max(n.writes, 0), t.input-t.cached)
+		t.longWrites = min(max(n.longWrites, 0), t.writes)
 	}
+	if n.output >= 0 {
+		t.output, t.since = n.output, jsonpeek.Text{}
+	}
+}
+
+// sum returns the numbers with the parts of the input added up.
+func (t *totals) sum(n numbers) numbers {
+	if n.input < 0 && n.cached < 0 && n.writes < 0 {
+		return n
+	}
+	for _, p := range [...]struct{ part, said *int64 }{
+		{&t.parts.input, &n.input},
+		{&t.parts.cached, &n.cached},
+		{&t.parts.writes, &n.writes},
+		{&t.parts.longWrites, &n.longWrites},
+	} {
+		if *p.said >= 0 {
+			*p.part = *p.said
+		}
+	}
+	n.input, n.cached, n.writes, n.longWrites = unreported, t.parts.cached, t.parts.writes, t.parts.longWrites
+	if t.parts.input >= 0 {
+		n.input = together(t.parts.input, together(n.cached, n.writes))
+	}
+	return n
 }
 
 // tokens returns the number of tokens of output.

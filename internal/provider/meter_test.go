@@ -156,21 +156,29 @@ func FuzzMeter(f *testing.F) {
 		"data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\r\n\r\ndata: [DONE]\n\n",
 		"event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":1}}}\n\n",
 		`{"usage":{"prompt_tokens":1},"choices":[{"message":{"content":"a"}}],"output":[{"content":[{"text":"b"}]}]}`,
+		"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":5,\"cache_read_input_tokens\":2}}}\n\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":7}}\n\ndata: {\"type\":\"message_stop\"}\n\n",
 	} {
-		for kind := range byte(8) {
-			f.Add([]byte(seed), kind, 5, 50)
+		for kind := range byte(4 + len(dialectPaths)) {
+			f.Add([]byte(seed), kind, byte(0), 5, 50)
+			f.Add([]byte(seed), kind, byte(1), 5, 50)
 		}
 	}
-	f.Fuzz(func(t *testing.T, answer []byte, kind byte, i, j int) {
+	for kind := range byte(len(dialectPaths)) {
+		f.Add([]byte(`{"message":{"content":"a"},"response":"b","done":false}`+"\n"+`{"done":true,"prompt_eval_count":3,"eval_count":4}`), kind+4, byte(2), 9, 60)
+		f.Add([]byte(`[{"candidates":[{"content":{"parts":[{"text":"a"}]}}]},{"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":4}}]`), kind+4, byte(1), 9, 60)
+	}
+	f.Fuzz(func(t *testing.T, answer []byte, kind, form byte, i, j int) {
 		if len(answer) > 1<<14 {
 			return
 		}
-		mediaType := streamType
-		if kind&4 != 0 {
-			mediaType = jsonType
+		mediaType := []string{streamType, jsonType, linesType}[form%3]
+		r := request(traffic.ChatCompletions+traffic.Kind(kind&3), form&4 == 0)
+		if kind >= 4 {
+			d := dialectPaths[int(kind-4)%len(dialectPaths)]
+			r = &Request{Ask: traffic.Ask{Endpoint: d.endpoint(), Input: 7, Stream: d.stream}}
 		}
 		within := func(i int) int { return int(uint(i) % uint(len(answer)+1)) }
-		checkMeter(t, request(traffic.ChatCompletions+traffic.Kind(kind&3), kind&8 == 0), mediaType, answer, within(i), within(j))
+		checkMeter(t, r, mediaType, answer, within(i), within(j))
 	})
 }
 
@@ -347,41 +355,135 @@ func TestLargeEvent(t *testing.T) {
 
 func TestErrorEvent(t *testing.T) {
 	const sent = "data: {\"type\":\"x\",\"sequence_number\":41}\n\ndata: {\"type\":\"y\"}\n\n"
+	const chunk = `{"candidates":[]}`
+	google := Route("POST", "/v1beta/models/m:streamGenerateContent")
+	messages, lines := Route("POST", "/v1/messages"), Route("POST", "/api/chat")
 	for _, tt := range []struct {
-		kind                traffic.Kind
-		sent, code, message string
-		want                string
+		endpoint                       traffic.Endpoint
+		mediaType, sent, code, message string
+		want                           string
 	}{
-		{chatKind, sent, "rate_limit_exceeded", "Rate <limit> \"x\"\n", `data: {"error":{"message":"Rate <limit> \"x\"\n","type":"rate_limit_error","param":null,"code":"rate_limit_exceeded"}}`},
-		{textKind, sent, "upstream_error", "a\xff", `data: {"error":{"message":"a\ufffd","type":"server_error","param":null,"code":"upstream_error"}}`},
-		{chatKind, "", "request_too_large_for_limit", "", `data: {"error":{"message":"","type":"rate_limit_error","param":null,"code":"request_too_large_for_limit"}}`},
-		{respKind, sent, "rate_limit_exceeded", "Enough.", "event: error\n" + `data: {"type":"error","code":"rate_limit_exceeded","message":"Enough.","param":null,"sequence_number":42}`},
-		{respKind, "", "upstream_timeout", "x", "event: error\n" + `data: {"type":"error","code":"upstream_timeout","message":"x","param":null,"sequence_number":0}`},
+		{openAIEndpoint(chatKind), streamType, sent, "rate_limit_exceeded", "Rate <limit> \"x\"\n", `data: {"error":{"message":"Rate <limit> \"x\"\n","type":"rate_limit_error","param":null,"code":"rate_limit_exceeded"}}` + "\n\n"},
+		{openAIEndpoint(textKind), streamType, sent, "upstream_error", "a\xff", `data: {"error":{"message":"a\ufffd","type":"server_error","param":null,"code":"upstream_error"}}` + "\n\n"},
+		{openAIEndpoint(chatKind), streamType, "", "request_too_large_for_limit", "", `data: {"error":{"message":"","type":"rate_limit_error","param":null,"code":"request_too_large_for_limit"}}` + "\n\n"},
+		{openAIEndpoint(respKind), streamType, sent, "rate_limit_exceeded", "Enough.", "event: error\n" + `data: {"type":"error","code":"rate_limit_exceeded","message":"Enough.","param":null,"sequence_number":42}` + "\n\n"},
+		{openAIEndpoint(respKind), streamType, "", "upstream_timeout", "x", "event: error\n" + `data: {"type":"error","code":"upstream_timeout","message":"x","param":null,"sequence_number":0}` + "\n\n"},
+		{Route("POST", "/v1/audio/transcriptions"), streamType, "", "upstream_error", "x", `data: {"error":{"message":"x","type":"server_error","param":null,"code":"upstream_error"}}` + "\n\n"},
+		{messages, streamType, "", "rate_limit_exceeded", "Enough.", "event: error\n" + `data: {"type":"error","error":{"type":"rate_limit_error","message":"Enough."}}` + "\n\n"},
+		{messages, streamType, "event: ping\ndata: {}\n\n", "upstream_error", "<x>", "event: error\n" + `data: {"type":"error","error":{"type":"api_error","message":"<x>"}}` + "\n\n"},
+		{google, streamType, "", "rate_limit_exceeded", "Enough.", `data: {"error":{"code":429,"message":"Enough.","status":"RESOURCE_EXHAUSTED"}}` + "\n\n"},
+		{google, streamType, "", "upstream_timeout", "x", `data: {"error":{"code":504,"message":"x","status":"DEADLINE_EXCEEDED"}}` + "\n\n"},
+		{google, jsonType, "", "upstream_error", "x", `[{"error":{"code":503,"message":"x","status":"UNAVAILABLE"}}` + "\n]"},
+		{google, jsonType, "[", "upstream_error", "x", `{"error":{"code":503,"message":"x","status":"UNAVAILABLE"}}` + "\n]"},
+		{google, jsonType, "[" + chunk, "upstream_error", "x", ",\n" + `{"error":{"code":503,"message":"x","status":"UNAVAILABLE"}}` + "\n]"},
+		{google, jsonType, "[" + chunk + ",\r\n", "upstream_error", "x", `{"error":{"code":503,"message":"x","status":"UNAVAILABLE"}}` + "\n]"},
+		{lines, linesType, "{}\n", "rate_limit_exceeded", "Enough.\n", `{"error":"Enough.\n"}` + "\n"},
+		{lines, streamType, "", "upstream_error", "x", `data: {"error":{"message":"x","type":"server_error","param":null,"code":"upstream_error"}}` + "\n\n"},
 	} {
 		var m Meter
-		meter(t, &m, request(tt.kind, false), streamType, []byte(tt.sent))
+		r := &Request{Ask: traffic.Ask{Endpoint: tt.endpoint, Stream: true}}
+		if before := meter(t, &m, r, tt.mediaType, []byte(tt.sent)); !before.boundary || before.ended {
+			t.Errorf("after %q: %+v", tt.sent, before)
+		}
 		got := m.ErrorEvent(tt.code, tt.message)
-		if string(got) != tt.want+"\n\n" {
+		if string(got) != tt.want {
 			t.Errorf("got  %s\nwant %s", got, tt.want)
 		}
 		_, data, _ := bytes.Cut(got, []byte("data: "))
+		switch tt.mediaType {
+		case linesType:
+			data = got
+		case jsonType:
+			data = append([]byte(tt.sent), got...)
+		}
 		if !json.Valid(data) {
 			t.Errorf("%s is not valid", data)
 		}
 		// It is what a meter takes for the end of a stream.
-		if o := meter(t, &m, request(tt.kind, true), streamType, got); !o.ended || o.seen != string(got) {
-			t.Errorf("a meter makes of it %+v", o)
+		all := tt.sent + string(got)
+		if o := meter(t, &m, r, tt.mediaType, []byte(all)); !o.ended || o.seen != all {
+			t.Errorf("a meter makes of %q %+v", all, o)
+		}
+	}
+}
+
+// TestBoundaries follows answers that are no event streams byte by byte: where an
+// error may come is said of every one.
+func TestBoundaries(t *testing.T) {
+	for _, tt := range []struct {
+		path, mediaType string
+		answer          string
+		boundaries      string // a + under each byte behind which an error may come, from before the first on
+	}{
+		{"/api/chat", linesType, "{}\n\r\n{}", "+--+-+--"},
+		{"/api/chat", jsonType, "{}\n", "+--+"}, // it asked for a stream
+		{"/api/embed", jsonType, "{}\n", "----"},
+		{"/v1beta/models/m:streamGenerateContent", jsonType, " [ {} , {}\n]\n", "++++-++++-++--"},
+		{"/v1beta/models/m:streamGenerateContent", jsonType, "[{}x]", "++-+--"},
+		{"/v1beta/models/m:streamGenerateContent", jsonType, `[{"]":1]}]`, "++--------" + "-"},
+		{"/v1beta/models/m:streamGenerateContent", jsonType, "[[]]", "++---"},
+		{"/v1beta/models/m:streamGenerateContent", jsonType, "[{},]", "++-++-"},
+		{"/v1beta/models/m:streamGenerateContent", jsonType, "[]]", "++--"},
+		{"/v1beta/models/m:streamGenerateContent", jsonType, "{}", "+--"},
+		{"/v1beta/models/m:generateContent", jsonType, "[]", "---"},
+	} {
+		var m Meter
+		endpoint := Route("POST", tt.path)
+		source := &pieces{all: slices.Collect(slices.Chunk([]byte(tt.answer), 1))}
+		m.Start(&Request{Ask: traffic.Ask{Endpoint: endpoint, Stream: endpoint.Kind != traffic.OllamaEmbed && !strings.HasSuffix(tt.path, ":generateContent")}},
+			http.Header{"Content-Type": {tt.mediaType}}, source)
+		got := ""
+		for err, buf := error(nil), make([]byte, 1); err == nil; _, err = m.Read(buf) {
+			got += map[bool]string{true: "+", false: "-"}[m.AtEventBoundary()]
+		}
+		if got != tt.boundaries {
+			t.Errorf("%s %q: %s, want %s", tt.path, tt.answer, got, tt.boundaries)
+		}
+	}
+}
+
+// TestLongLines: what is kept of a line or an element does not grow with it.
+func TestLongLines(t *testing.T) {
+	long := strings.Repeat("x", 8<<20)
+	for _, tt := range []struct{ path, mediaType, answer string }{
+		{"/api/generate", linesType, `{"response":"` + long + `"}`},
+		{"/api/generate", linesType, long},
+		{"/v1beta/models/m:streamGenerateContent", jsonType, `[{"candidates":[{"content":{"parts":[{"text":"` + long + `"}]}}]}]`},
+		{"/v1beta/models/m:streamGenerateContent", jsonType, "[" + long},
+		{"/v1/messages", streamType, `data: {"delta":{"text":"` + long + `"}}` + "\n\n"},
+	} {
+		var m Meter
+		r := &Request{Ask: traffic.Ask{Endpoint: Route("POST", tt.path), Stream: true}}
+		source, buf := &pieces{all: slices.Collect(slices.Chunk([]byte(tt.answer), 32<<10))}, make([]byte, 32<<10)
+		header := http.Header{"Content-Type": {tt.mediaType}}
+		if n := testing.AllocsPerRun(1, func() {
+			source.next = 0
+			m.Start(r, header, source)
+			for err := error(nil); err == nil; _, err = m.Read(buf) {
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations, want none", tt.path, n)
+		}
+		want := int64(0)
+		if strings.HasPrefix(tt.answer, "data") || tt.mediaType == jsonType && len(tt.answer) > len(long)+1 {
+			want = int64(len(long)) / 4
+		}
+		if strings.HasPrefix(tt.answer, `{"response`) {
+			want = int64(len(long)) / 4 // a whole line, though without its end
+		}
+		if got := m.Usage().Output; got != want {
+			t.Errorf("%s %.20s: %d tokens, want %d", tt.path, tt.answer, got, want)
 		}
 	}
 }
 
 func TestMeterAllocation(t *testing.T) {
-	for _, hide := range []bool{false, true} {
+	for name, b := range benchAnswers() {
 		var m Meter
-		r, header, stream, buf := request(chatKind, hide), http.Header{"Content-Type": {streamType}}, benchStream(), make([]byte, 4096)
+		buf := make([]byte, 4096)
 		if n := testing.AllocsPerRun(10, func() {
-			stream.next = 0
-			m.Start(r, header, stream)
+			b.stream.next = 0
+			m.Start(b.request, b.header, b.stream)
 			for {
 				if _, err := m.Read(buf); err != nil {
 					break
@@ -391,7 +493,7 @@ func TestMeterAllocation(t *testing.T) {
 				t.Fatal(m.Usage(), m.Ended())
 			}
 		}); n != 0 {
-			t.Errorf("hiding %v: %v allocations a stream, want none", hide, n)
+			t.Errorf("%s: %v allocations a stream, want none", name, n)
 		}
 	}
 }

@@ -15,16 +15,30 @@ import (
 // is not of an answer that is not UTF-8, of documents that are not plain, and of
 // a body that is no JSON.
 func modelOutcome(r *Request, mediaType string, answer []byte) (o outcome, sure bool) {
-	m := modelMeter{kind: r.Ask.Kind, input: unreported, output: unreported, sure: utf8.Valid(answer)}
+	m := modelMeter{dialect: r.Ask.Dialect, kind: r.Ask.Kind, input: unreported, output: unreported, sure: utf8.Valid(answer)}
 	o.seen = string(answer)
-	if strings.HasPrefix(mediaType, "text/event-stream") {
+	media, _, _ := strings.Cut(mediaType, ";")
+	switch {
+	case media == streamType:
+		if m.dialect == traffic.Ollama {
+			m.dialect, m.kind = traffic.OpenAI, traffic.ChatCompletions
+		}
 		o.seen = m.stream(answer, r.HideUsage())
-	} else if m.sure = m.sure && json.Valid(answer); m.sure {
-		m.ended = true
-		m.body(m.decode(answer))
+	case m.dialect == traffic.Ollama && (media == linesType || media == jsonType && r.Ask.Stream):
+		m.lines(answer)
+	case media != jsonType:
+		m.sure = false
+	default:
+		if m.sure = m.sure && json.Valid(answer); m.sure {
+			m.whole(answer, m.dialect == traffic.Google && r.Ask.Stream)
+		}
+	}
+	if m.kind == traffic.ComfyPrompt {
+		o.ended = m.ended
+		return o, m.sure
 	}
 	o.ended = m.ended
-	o.usage = traffic.Usage{Input: r.Ask.Input, Output: (m.weight + 3) / 4, CachedInput: m.cached, Source: traffic.Counted}
+	o.usage = traffic.Usage{Input: r.Ask.Input, Output: (m.weight + 3) / 4, CachedInput: m.cached, CacheWrites: m.writes, LongCacheWrites: m.long, Source: traffic.Counted}
 	if m.input != unreported {
 		o.usage.Input, o.usage.Source = m.input, traffic.Reported
 	}
@@ -36,14 +50,24 @@ func modelOutcome(r *Request, mediaType string, answer []byte) (o outcome, sure 
 
 // modelMeter adds up what is in decoded documents.
 type modelMeter struct {
+	dialect               traffic.Dialect
 	kind                  traffic.Kind
 	input, cached, output int64
+	writes, long          int64
 	weight, since         int64
 	ended, sure           bool
+	streams               bool // it reads events
+
+	uncached int64 // Anthropic's input, of which the caches are no part; 0 when not said
+	said     bool  // it was
+	reads    int64
+	stores   int64
+	hours    int64 // of the stores
 }
 
 // stream reads an event stream and returns what the client sees of it.
 func (m *modelMeter) stream(answer []byte, hide bool) string {
+	m.streams = true
 	var seen, event strings.Builder
 	var data []string
 	rest := string(answer)
@@ -95,7 +119,19 @@ func (m *modelMeter) event(data string) (usageOnly bool) {
 		return false
 	}
 	doc := m.decode([]byte(data))
-	if m.kind == traffic.Responses {
+	if m.dialect != traffic.OpenAI {
+		m.document(doc)
+		return false
+	}
+	switch m.kind {
+	case traffic.Speech, traffic.Images, traffic.Transcriptions:
+		m.add(choicesWeight(doc, "delta") + modelWeight(at(doc, "delta")))
+		m.usage(at(doc, "usage"))
+		kind, _ := at(doc, "type").(string)
+		m.ended = m.ended || at(doc, "error") != nil || kind == "error" || len(kind) <= captureBytes && (strings.HasSuffix(kind, ".done") || strings.HasSuffix(kind, ".completed"))
+		choices, ok := at(doc, "choices").([]any)
+		return ok && len(choices) == 0 && at(doc, "usage") != nil
+	case traffic.Responses:
 		kind, _ := at(doc, "type").(string)
 		delta, _ := at(doc, "delta").(string)
 		if len(kind) <= captureBytes && strings.HasSuffix(kind, ".delta") && kind != "response.audio.delta" && kind != "response.output_audio.delta" {
@@ -116,6 +152,15 @@ func (m *modelMeter) event(data string) (usageOnly bool) {
 }
 
 func (m *modelMeter) body(doc any) {
+	switch m.kind {
+	case traffic.Speech, traffic.Images, traffic.Transcriptions:
+		m.add(modelWeight(at(doc, "text")))
+		m.usage(at(doc, "usage"))
+		return
+	case traffic.Embeddings, traffic.Moderations, traffic.Rerank:
+		m.scores(doc)
+		return
+	}
 	m.add(choicesWeight(doc, "message"))
 	for _, item := range list(at(doc, "output")) {
 		m.add(modelWeight(at(item, "arguments")) + modelWeight(at(item, "input")))

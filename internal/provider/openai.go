@@ -5,14 +5,11 @@ import (
 	"github.com/penstock-dev/penstock/internal/traffic"
 )
 
-// The fields that are read of any request in OpenAI's dialect.
+// The fields that are read of any request in OpenAI's dialect, behind the maxima.
 const (
-	topModel = iota
+	topModel = iota + maxima
 	topStream
 	topStreamOptions
-	topMaxTokens
-	topMaxCompletionTokens
-	topMaxOutputTokens
 	topN
 	topBestOf
 	topMessages
@@ -24,11 +21,21 @@ const (
 	topFunctions
 	topResponseFormat
 	topText
+	topImage
+	topImages
+	topMask
+	topQuery
+	topQueries
+	topDocuments
+	topTexts
+	topText1
+	topText2
 )
 
-var topFields = jsonpeek.NewFields(
-	"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of",
+var topFields = withMaxima(
+	"model", "stream", "stream_options", "n", "best_of",
 	"messages", "prompt", "suffix", "input", "instructions", "tools", "functions", "response_format", "text",
+	"image", "images", "mask", "query", "queries", "documents", "texts", "text_1", "text_2",
 )
 
 var (
@@ -47,17 +54,13 @@ func (r *reading) openAI(kind traffic.Kind) {
 	for top.Next() {
 		switch top.Field {
 		case topModel:
-			r.model()
+			r.model("model")
 		case topStream:
 			r.ask.Stream = r.truth("stream")
 		case topStreamOptions:
 			wish = r.streamOptions()
-		case topMaxTokens:
-			r.maximum("max_tokens")
-		case topMaxCompletionTokens:
-			r.maximum("max_completion_tokens")
-		case topMaxOutputTokens:
-			r.maximum("max_output_tokens")
+		case maxTokensField, maxCompletionTokensField, maxOutputTokensField, numPredictField, nPredictField:
+			r.maximum(top.Field)
 		case topN:
 			r.answers("n")
 		case topBestOf:
@@ -68,21 +71,6 @@ func (r *reading) openAI(kind traffic.Kind) {
 	}
 	if r.ask.Stream && (kind == traffic.ChatCompletions || kind == traffic.Completions) {
 		r.edit = wish
-	}
-	if kind == traffic.Embeddings && r.most < 0 {
-		r.most = 0 // a vector is no output
-	}
-}
-
-func (r *reading) maximum(field string) {
-	if n, ok := r.whole(field, 0); ok {
-		r.most = max(r.most, n)
-	}
-}
-
-func (r *reading) answers(field string) {
-	if n, ok := r.whole(field, 1); ok {
-		r.n = max(r.n, n)
 	}
 }
 

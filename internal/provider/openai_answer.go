@@ -9,22 +9,33 @@ import (
 )
 
 // What is wanted of answers in OpenAI's dialect: of a body, of an event of chat
-// completions and completions, and of an event of responses.
+// completions and completions, of an event of responses; and of what has no
+// choices.
 var (
 	openAIBody     = newTree(openAIUsage(""), openAIChoices("message"), openAIOutput)
-	openAIChunk    = newTree(openAIUsage(""), openAIChoices("delta"), []wanted{{"error", wantError}})
+	openAIChunk    = newTree(openAIUsage(""), openAIChoices("delta"), openAIFailure)
 	openAIResponse = newTree(openAIUsage("response."), openAIDelta)
+	openAIScores   = newTree(openAIUsage(""), openAIBilled)
+	openAIHeard    = newTree(openAIUsage(""), []wanted{{"text", wantText}})
+	openAIMedia    = newTree(openAIUsage(""), openAIChoices("delta"), openAIFailure, openAIDelta)
 )
 
 // openAITree returns what is wanted of an answer's documents.
 func openAITree(k traffic.Kind, f format) tree {
-	switch {
-	case f != eventStream:
-		return openAIBody
-	case k == traffic.Responses:
+	media := k == traffic.Speech || k == traffic.Images || k == traffic.Transcriptions
+	switch stream := f == eventStream; {
+	case stream && media:
+		return openAIMedia
+	case stream && k == traffic.Responses:
 		return openAIResponse
+	case stream:
+		return openAIChunk
+	case media:
+		return openAIHeard
+	case k == traffic.Embeddings || k == traffic.Moderations || k == traffic.Rerank:
+		return openAIScores
 	}
-	return openAIChunk
+	return openAIBody
 }
 
 // openAIUsage returns what is wanted of a usage, whose path has this prefix.
@@ -66,6 +77,19 @@ var openAIOutput = []wanted{
 	{"output[].input", wantText},
 }
 
+// openAIBilled is where else those who rank and embed say what they used. They
+// have no output of their own.
+var openAIBilled = []wanted{
+	{"usage.total_tokens", wantInput},
+	{"meta.tokens.input_tokens", wantInput},
+	{"meta.tokens.output_tokens", wantOutput},
+	{"meta.billed_units.input_tokens", wantInput},
+	{"meta.billed_units.total_tokens", wantInput},
+}
+
+// openAIFailure is what is wanted of an event that tells of a failure.
+var openAIFailure = []wanted{{"error", wantError}}
+
 // openAIDelta is what is wanted of the events of a response beside its usage.
 var openAIDelta = []wanted{
 	{"type", wantType},
@@ -76,10 +100,14 @@ var openAIDelta = []wanted{
 // openAIEvent takes out of what was found in an event what only looks like
 // output or usage, and reports whether the event is the last one.
 func (f *found) openAIEvent(k traffic.Kind) (last bool) {
-	if k != traffic.Responses {
+	name := f.eventType()
+	switch k {
+	case traffic.Speech, traffic.Images, traffic.Transcriptions:
+		return f.failed || string(name) == "error" || bytes.HasSuffix(name, []byte(".done")) || bytes.HasSuffix(name, []byte(".completed"))
+	case traffic.Responses:
+	default:
 		return f.failed
 	}
-	name := f.eventType()
 	if !bytes.HasSuffix(name, []byte(".delta")) || string(name) == "response.audio.delta" || string(name) == "response.output_audio.delta" {
 		f.text = jsonpeek.Text{}
 	}
@@ -91,36 +119,49 @@ func (f *found) openAIEvent(k traffic.Kind) (last bool) {
 	return false
 }
 
-// ErrorEvent returns the event that tells the client why the stream ends before
-// its time. It is for a stream at an event boundary, and the connection is to be
-// cut after it, since clients take a clean end for success.
-func (m *Meter) ErrorEvent(code, message string) []byte {
-	b := bytes.NewBufferString("data: ")
-	e := json.NewEncoder(b) // ends with a line feed; a string always encodes
-	e.SetEscapeHTML(false)
+// openAIError returns an event with an error.
+func (m *Meter) openAIError(code, message string) []byte {
 	if m.kind == traffic.Responses {
-		b.Reset()
-		b.WriteString("event: error\ndata: ")
-		_ = e.Encode(struct {
+		return appendEvent(nil, "error", struct {
 			Type           string  `json:"type"`
 			Code           string  `json:"code"`
 			Message        string  `json:"message"`
 			Param          *string `json:"param"`
 			SequenceNumber int64   `json:"sequence_number"`
 		}{"error", code, message, nil, m.sequence + 1})
-	} else {
-		kind := "server_error"
-		if code == "rate_limit_exceeded" || code == "request_too_large_for_limit" {
-			kind = "rate_limit_error"
-		}
-		type body struct {
-			Message string  `json:"message"`
-			Type    string  `json:"type"`
-			Param   *string `json:"param"`
-			Code    string  `json:"code"`
-		}
-		_ = e.Encode(map[string]body{"error": {message, kind, nil, code}})
 	}
-	b.WriteByte('\n')
-	return b.Bytes()
+	kind := "server_error"
+	if isLimit(code) {
+		kind = "rate_limit_error"
+	}
+	type body struct {
+		Message string  `json:"message"`
+		Type    string  `json:"type"`
+		Param   *string `json:"param"`
+		Code    string  `json:"code"`
+	}
+	return appendEvent(nil, "", map[string]body{"error": {message, kind, nil, code}})
+}
+
+// isLimit reports whether the code of an error says that a limit was reached.
+func isLimit(code string) bool {
+	return code == "rate_limit_exceeded" || code == "request_too_large_for_limit"
+}
+
+// appendEvent appends to dst an event of this name, if it has one, with data as
+// JSON.
+func appendEvent(dst []byte, name string, data any) []byte {
+	if name != "" {
+		dst = append(append(append(dst, "event: "...), name...), '\n')
+	}
+	return append(appendJSON(append(dst, "data: "...), data), "\n\n"...)
+}
+
+// appendJSON appends to dst what v, of strings and numbers, is in JSON.
+func appendJSON(dst []byte, v any) []byte {
+	b := bytes.NewBuffer(dst)
+	e := json.NewEncoder(b) // ends with a line feed
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // never fails
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
 }

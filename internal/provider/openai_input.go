@@ -43,7 +43,41 @@ func (r *reading) openAIInput(kind traffic.Kind, field int) {
 		case topText:
 			r.textFormat()
 		}
+	case traffic.Speech, traffic.Moderations:
+		switch field {
+		case topInput, topInstructions:
+			r.prose()
+		}
+	case traffic.Images:
+		switch field {
+		case topPrompt:
+			r.prose()
+		case topImage, topImages, topMask:
+			r.mediaParts()
+		}
+	case traffic.Rerank:
+		switch field {
+		case topQuery, topQueries, topDocuments, topTexts, topText1, topText2:
+			r.prose()
+		}
 	}
+}
+
+// mediaParts counts a value, or each element of an array, as a media part.
+func (r *reading) mediaParts() {
+	switch r.c.Kind() {
+	case jsonpeek.Null:
+	case jsonpeek.ArrayKind:
+		for a := r.c.Array(); a.Next(); {
+			if r.c.Kind() != jsonpeek.Null {
+				r.media++
+			}
+		}
+		return
+	default:
+		r.media++
+	}
+	r.c.Skip()
 }
 
 // schema counts a value as the text that it is written as.

@@ -45,6 +45,12 @@ var pieceFields = jsonpeek.NewFields(
 	"text", "refusal", "name", "arguments",
 	"image_url", "audio_url", "video_url", "input_audio", "image", "audio", "video", "file",
 	"id", "call_id", "tool_call_id", "status", "detail", "annotations", "logprobs", "cache_control", "encrypted_content",
+).Skip(
+	pieceRole, pieceID, pieceCallID, pieceToolCallID, pieceStatus, pieceDetail,
+	pieceAnnotations, pieceLogprobs, pieceCacheControl, pieceEncryptedContent,
+).Count(
+	pieceContent, pieceToolCalls, pieceFunction, pieceFunctionCall, pieceSummary,
+	pieceText, pieceRefusal, pieceName, pieceArguments,
 )
 
 // prose counts what a message, an item of input, a part of a content or a tool
@@ -55,7 +61,11 @@ func (r *reading) prose() {
 		r.text.Add(r.c.Text())
 	case jsonpeek.ArrayKind:
 		for a := r.c.Array(); a.Next(); {
-			r.prose()
+			if r.c.Kind() == jsonpeek.ObjectKind {
+				r.piece()
+			} else {
+				r.prose()
+			}
 		}
 	case jsonpeek.ObjectKind:
 		r.piece()
@@ -68,17 +78,16 @@ func (r *reading) prose() {
 // nothing in it counts, unless it holds others, as a message does, whatever it
 // says its type is.
 func (r *reading) piece() {
-	text, media := r.text, r.media
-	textual, holder := true, false
-	for o := r.c.Object(pieceFields); o.Next(); {
+	text, counted, media := r.text, r.c.Counted, r.media
+	textual := true
+	o := r.c.Object(pieceFields)
+	for o.Next() {
 		switch f := o.Field; {
 		case f == pieceType:
 			textual = r.textualType()
 		case f == pieceRole || f >= pieceID:
 			r.c.Skip()
-			holder = holder || f == pieceRole
 		case f == pieceContent || f == pieceToolCalls || f == pieceFunction || f == pieceFunctionCall:
-			holder = true
 			r.prose()
 		case f == pieceSummary || f == pieceOutput && r.c.Kind() == jsonpeek.ArrayKind:
 			r.prose()
@@ -97,8 +106,9 @@ func (r *reading) piece() {
 			r.anything()
 		}
 	}
+	holder := o.Has(pieceRole) || o.Has(pieceContent) || o.Has(pieceToolCalls) || o.Has(pieceFunction) || o.Has(pieceFunctionCall)
 	if !textual && !holder {
-		r.text, r.media = text, media+1
+		r.text, r.c.Counted, r.media = text, counted, media+1
 	}
 }
 
@@ -129,11 +139,11 @@ func (r *reading) textualType() bool {
 func (r *reading) anything() {
 	switch r.c.Kind() {
 	case jsonpeek.String:
-		if raw := r.c.Raw(); isMedia(raw) {
+		at := r.c.Offset()
+		if t := r.c.Text(); isMedia(r.c.Since(at)) {
 			r.media++
-		} else if len(raw) > 0 {
-			c := jsonpeek.New(raw)
-			r.text.Add(c.Text())
+		} else {
+			r.text.Add(t)
 		}
 	case jsonpeek.ArrayKind:
 		for a := r.c.Array(); a.Next(); {

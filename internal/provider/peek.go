@@ -69,10 +69,17 @@ func (r *Request) AppendBody(dst, body []byte) []byte {
 	return append(dst, body[r.edit.end:]...)
 }
 
-// Peek reads the body of a request to an endpoint that is metered. Nothing of
-// the body is kept. Every error is a *RequestError.
+// Unread returns what a request asks for whose body is not read: what its path
+// says. No tokens are estimated.
+func Unread(endpoint traffic.Endpoint) Request {
+	return Request{Ask: traffic.Ask{Endpoint: endpoint, Model: endpoint.Model, Stream: endpoint.Stream, MaxOutput: -1, Answers: 1}}
+}
+
+// Peek reads the body of a request to an endpoint that is metered, which is a
+// JSON object. Nothing of the body is kept. Every error is a *RequestError.
 func (p *Peeker) Peek(endpoint traffic.Endpoint, body []byte) (Request, error) {
 	r := reading{
+		body:    body,
 		c:       jsonpeek.New(body),
 		peeker:  p,
 		most:    -1,
@@ -80,8 +87,25 @@ func (p *Peeker) Peek(endpoint traffic.Endpoint, body []byte) (Request, error) {
 		prompts: 1,
 		weight:  defaultWeight,
 	}
-	r.ask.Endpoint = endpoint
-	r.openAI(endpoint.Kind)
+	r.ask.Endpoint, r.ask.Stream = endpoint, endpoint.Stream
+	switch endpoint.Dialect {
+	case traffic.Anthropic:
+		r.anthropic()
+	case traffic.Google:
+		r.google()
+	case traffic.Ollama:
+		r.ollama(endpoint.Kind)
+	case traffic.ComfyUI:
+		r.comfyUI()
+	default:
+		r.openAI(endpoint.Kind)
+	}
+	if endpoint.Model != "" {
+		r.named(endpoint.Model)
+	}
+	if r.most < 0 && !endpoint.Generates() {
+		r.most = 0 // a vector is no output
+	}
 	if err := r.c.End(); err != nil {
 		return Request{}, bodyError(err)
 	}
@@ -105,6 +129,7 @@ func (p *Peeker) Learn(r *Request, u traffic.Usage) {
 // reading is a body while it is read. Its methods take the value that the cursor
 // stands before.
 type reading struct {
+	body   []byte
 	c      jsonpeek.Cursor
 	peeker *Peeker
 	err    *RequestError // the first one that is not in the JSON itself
@@ -119,10 +144,55 @@ type reading struct {
 	prompts    int64
 }
 
+// The maxima are what some worker or other takes for the most output, at the top
+// of a body. They are the first fields of each dialect's, in this order, since a
+// worker may honour those of another dialect.
+const (
+	maxTokensField = iota
+	maxCompletionTokensField
+	maxOutputTokensField
+	numPredictField
+	nPredictField
+	maxima // how many there are
+)
+
+var maximaNames = [maxima]string{"max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "n_predict"}
+
+// withMaxima returns the fields of a dialect's requests: the maxima, then these.
+func withMaxima(names ...string) *jsonpeek.Fields {
+	return jsonpeek.NewFields(append(maximaNames[:], names...)...)
+}
+
+// maximum reads a most number of output tokens, of which the largest counts. In
+// the two that come from llama.cpp -1 is no end and -2 a full context: neither
+// names a number.
+func (r *reading) maximum(field int) {
+	least := int64(0)
+	if field == numPredictField || field == nPredictField {
+		least = -2
+	}
+	r.maximumOf(maximaNames[field], least)
+}
+
+func (r *reading) maximumOf(name string, least int64) {
+	if n, ok := r.whole(name, least); ok && n >= 0 {
+		r.most = max(r.most, n)
+	}
+}
+
+// answers reads a number of answers, of which the largest counts.
+func (r *reading) answers(field string) {
+	if n, ok := r.whole(field, 1); ok {
+		r.n = max(r.n, n)
+	}
+}
+
 // request returns what was read, added up.
 func (r *reading) request() Request {
-	a, weight := r.ask, weigh(r.text)
-	a.TextBytes = r.text.Bytes()
+	text := r.text
+	text.Add(r.c.Counted)
+	a, weight := r.ask, weigh(text)
+	a.TextBytes = text.Bytes()
 	a.Input = plus(plus(tokens(weight, r.weight), r.ids), times(r.media, r.peeker.mediaPart.Load()))
 	a.LeastInput = plus(ceilDiv(a.TextBytes, leastBytes), r.ids)
 	a.Answers = times(r.n, r.prompts)
@@ -177,6 +247,18 @@ func (r *reading) truth(field string) bool {
 	return kind == jsonpeek.True
 }
 
+// says reads a value and reports whether it is a string that says this word.
+func (r *reading) says(word string) bool {
+	kind := r.c.Kind()
+	raw := r.c.Raw()
+	if raw == nil || kind != jsonpeek.String {
+		return false
+	}
+	var buf [64]byte
+	said, _ := jsonpeek.Unquote(buf[:0], raw)
+	return string(said) == word
+}
+
 // whole reads a whole number of at least least, where null is none. Digits in a
 // string are one too, since workers read them so.
 func (r *reading) whole(field string, least int64) (n int64, ok bool) {
@@ -217,26 +299,41 @@ func wholeDigits(raw []byte) (n int64, ok bool) {
 	return jsonpeek.Whole(digits)
 }
 
-// model reads the model's name.
-func (r *reading) model() {
+// model reads the model's name, which this field has.
+func (r *reading) model(field string) {
 	kind := r.c.Kind()
 	raw := r.c.Raw()
 	if raw == nil || kind == jsonpeek.Null {
 		return
 	}
 	if kind != jsonpeek.String {
-		r.refuse("model", "be a string", raw)
+		r.refuse(field, "be a string", raw)
 		return
 	}
 	var buf [learnName]byte
 	name, valid := jsonpeek.Unquote(buf[:0], raw)
 	if !valid {
-		r.refuse("model", "be Unicode text", raw)
+		r.refuse(field, "be Unicode text", raw)
 		return
 	}
-	if f := r.peeker.learned.find(name); f != nil {
+	if !r.learned(name) {
+		r.ask.Model = string(name)
+	}
+}
+
+// named notes the model whose name is known.
+func (r *reading) named(name string) {
+	var buf [learnName]byte
+	if r.weight = defaultWeight; !r.learned(append(buf[:0], name...)) {
+		r.ask.Model = name
+	}
+}
+
+// learned notes the model that has this name, if something was learned of it.
+func (r *reading) learned(name []byte) bool {
+	f := r.peeker.learned.find(name)
+	if f != nil {
 		r.ask.Model, r.weight = f.model, f.weight.Load()
-		return
 	}
-	r.ask.Model = string(name)
+	return f != nil
 }

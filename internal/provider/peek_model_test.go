@@ -18,36 +18,53 @@ import (
 
 // modelRequest reads a body by encoding/json. It is false for a body that must
 // be refused. It knows nothing of bodies that are not modelBody.
-func modelRequest(k traffic.Kind, body []byte) (traffic.Ask, bool) {
+func modelRequest(e traffic.Endpoint, body []byte) (traffic.Ask, bool) {
 	var top map[string]json.RawMessage
 	if json.Unmarshal(body, &top) != nil || top == nil {
 		return traffic.Ask{}, false
 	}
+	k := e.Kind
 	r := modelReading{valid: true}
-	a := traffic.Ask{Endpoint: openAIEndpoint(k), MaxOutput: -1}
+	a := traffic.Ask{Endpoint: e, MaxOutput: -1, Stream: e.Stream}
 	value := func(name string) any {
 		if top[name] == nil {
 			return nil
 		}
 		return (&modelMeter{}).decode(top[name])
 	}
-	a.Model, _ = r.of("", value("model")).(string)
-	a.Stream, _ = r.of(false, value("stream")).(bool)
-	options, _ := r.of(map[string]any{}, value("stream_options")).(map[string]any)
-	r.of(false, options["include_usage"])
-	for _, name := range []string{"max_tokens", "max_completion_tokens", "max_output_tokens"} {
-		if v := value(name); v != nil {
-			a.MaxOutput = max(a.MaxOutput, r.whole(v, 0))
+	if e.Dialect != traffic.Google && e.Dialect != traffic.ComfyUI {
+		a.Model, _ = r.of("", value("model")).(string)
+		a.Stream, _ = r.of(k == traffic.OllamaChat || k == traffic.OllamaGenerate, value("stream")).(bool)
+		a.Stream = a.Stream && k != traffic.OllamaEmbed
+	}
+	if e.Model != "" {
+		a.Model = e.Model
+	}
+	most := func(v any, least int64) {
+		if v != nil {
+			if n := r.whole(v, least); n >= 0 {
+				a.MaxOutput = max(a.MaxOutput, n)
+			}
 		}
 	}
+	if e.Dialect != traffic.ComfyUI {
+		for _, name := range []string{"max_tokens", "max_completion_tokens", "max_output_tokens"} {
+			most(value(name), 0)
+		}
+		most(value("num_predict"), -2)
+		most(value("n_predict"), -2)
+	}
 	answers := int64(1)
-	for _, name := range []string{"n", "best_of"} {
-		if v := value(name); v != nil {
+	count := func(v any) {
+		if v != nil {
 			answers = max(answers, r.whole(v, 1))
 		}
 	}
-	if k == traffic.Embeddings {
-		a.MaxOutput = max(a.MaxOutput, 0)
+	if e.Dialect == traffic.OpenAI {
+		options, _ := r.of(map[string]any{}, value("stream_options")).(map[string]any)
+		r.of(false, options["include_usage"])
+		count(value("n"))
+		count(value("best_of"))
 	}
 	prompts := int64(1)
 	schemas := func(names ...string) {
@@ -58,6 +75,31 @@ func modelRequest(k traffic.Kind, body []byte) (traffic.Ask, bool) {
 		}
 	}
 	switch k {
+	case traffic.Messages:
+		r.blocks(value("system"))
+		r.blocks(value("messages"))
+		schemas("tools", "output_format")
+	case traffic.GenerateContent, traffic.EmbedContent:
+		all, _ := (&modelMeter{}).decode(body).(map[string]any)
+		r.google(all, top, most, count)
+	case traffic.OllamaChat, traffic.OllamaGenerate, traffic.OllamaEmbed:
+		options, _ := r.of(map[string]any{}, value("options")).(map[string]any)
+		most(options["num_predict"], -2)
+		r.ollama(k, value, schemas)
+	case traffic.ComfyPrompt:
+		a.Model = r.loaded(body)
+	case traffic.Speech, traffic.Moderations:
+		r.prose(value("input"))
+		r.prose(value("instructions"))
+	case traffic.Images:
+		r.prose(value("prompt"))
+		for _, name := range []string{"image", "images", "mask"} {
+			r.mediaParts(value(name))
+		}
+	case traffic.Rerank:
+		for _, name := range []string{"query", "queries", "documents", "texts", "text_1", "text_2"} {
+			r.prose(value(name))
+		}
 	case traffic.ChatCompletions:
 		r.prose(value("messages"))
 		schemas("tools", "functions", "response_format")
@@ -84,6 +126,9 @@ func modelRequest(k traffic.Kind, body []byte) (traffic.Ask, bool) {
 			return math.MaxInt64
 		}
 		return p.Int64()
+	}
+	if !e.Generates() {
+		a.MaxOutput = max(a.MaxOutput, 0)
 	}
 	a.Answers = saturated(answers, prompts)
 	if a.MaxOutput > 0 {
@@ -253,7 +298,8 @@ func modelBody(body []byte) bool {
 			}
 		case map[string]any:
 			for key, field := range v {
-				known = known && strings.ToLower(strings.ToUpper(key)) == key
+				known = known && (strings.ToLower(strings.ToUpper(key)) == key || slices.Contains(googleNames, key)) &&
+					!slices.ContainsFunc(googleNames, func(name string) bool { return key != name && strings.EqualFold(key, name) })
 				walk(field)
 			}
 		}
@@ -262,22 +308,27 @@ func modelBody(body []byte) bool {
 	return known
 }
 
-func checkPeek(t interface{ Fatalf(string, ...any) }, k traffic.Kind, body []byte) {
-	r, err := NewPeeker().Peek(openAIEndpoint(k), body)
-	var e *RequestError
-	if err != nil && (!errors.As(err, &e) || e.Message == "" || len(e.Message) > 4*quoteBytes || !utf8.ValidString(e.Message)) {
+// googleNames are the names with capitals that mean something in Google's
+// dialect, as they are written.
+var googleNames = strings.Fields("systemInstruction generationConfig maxOutputTokens candidateCount responseSchema responseJsonSchema " +
+	"functionResponse inlineData fileData thoughtSignature mediaResolution videoMetadata functionCall fileUri")
+
+func checkPeek(t interface{ Fatalf(string, ...any) }, e traffic.Endpoint, body []byte) {
+	r, err := NewPeeker().Peek(e, body)
+	var problem *RequestError
+	if err != nil && (!errors.As(err, &problem) || problem.Message == "" || len(problem.Message) > 4*quoteBytes || !utf8.ValidString(problem.Message)) {
 		t.Fatalf("%q: error %#v", body, err)
 	}
 	if !json.Valid(body) && err == nil {
 		t.Fatalf("%q is accepted", body)
 	}
 	if err == nil {
-		checkSent(t, k, &r, body)
+		checkSent(t, e, &r, body)
 	}
 	if !modelBody(body) {
 		return
 	}
-	want, ok := modelRequest(k, body)
+	want, ok := modelRequest(e, body)
 	if ok != (err == nil) {
 		t.Fatalf("%s: error %v, want one: %v", body, err, !ok)
 	}
@@ -288,9 +339,9 @@ func checkPeek(t interface{ Fatalf(string, ...any) }, k traffic.Kind, body []byt
 
 // checkSent holds what the worker gets against the body: the same, but for the
 // wish for usage.
-func checkSent(t interface{ Fatalf(string, ...any) }, k traffic.Kind, r *Request, body []byte) {
+func checkSent(t interface{ Fatalf(string, ...any) }, e traffic.Endpoint, r *Request, body []byte) {
 	sent := r.AppendBody(nil, body)
-	again, err := NewPeeker().Peek(openAIEndpoint(k), sent)
+	again, err := NewPeeker().Peek(e, sent)
 	if err != nil || again.HideUsage() || again.Ask != r.Ask {
 		t.Fatalf("%q is sent as %q: error %v, ask %+v", body, sent, err, again.Ask)
 	}
@@ -337,13 +388,13 @@ func TestPeekModel(t *testing.T) {
 		)
 	})
 	// Fields of their own types are likely, so that not all bodies are refused.
-	topKey := rapid.SampledFrom(strings.Fields("model stream stream_options max_tokens max_completion_tokens max_output_tokens n best_of " +
+	topKey := rapid.SampledFrom(strings.Fields("model stream stream_options num_predict max_tokens max_completion_tokens max_output_tokens n best_of " +
 		"messages prompt suffix input instructions tools functions response_format text x"))
 	likely := map[string]*rapid.Generator[string]{
 		"model": word, "stream": rapid.SampledFrom([]string{"true", "false", "null"}),
 		"stream_options": rapid.SampledFrom([]string{"null", "{}", `{"include_usage":true}`, `{"a":1,"include_usage":false}`, `{"a":1}`, "5"}),
 	}
-	for _, name := range []string{"max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of"} {
+	for _, name := range []string{"max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "n", "best_of"} {
 		likely[name] = rapid.SampledFrom([]string{"1", "2", `"3"`, "4.0", "9223372036854775807", "null", "0"})
 	}
 	rapid.Check(t, func(t *rapid.T) {
@@ -356,7 +407,7 @@ func TestPeekModel(t *testing.T) {
 			keys[i] = `"` + k + `" : ` + g.Draw(t, k)
 		}
 		kind := rapid.SampledFrom([]traffic.Kind{chatKind, textKind, vectorKind, respKind}).Draw(t, "kind")
-		checkPeek(t, kind, []byte("{ "+strings.Join(keys, " , ")+" }"))
+		checkPeek(t, openAIEndpoint(kind), []byte("{ "+strings.Join(keys, " , ")+" }"))
 	})
 }
 
@@ -365,12 +416,19 @@ func FuzzPeek(f *testing.F) {
 		`{"model":"gpt-4o","stream":true,"max_tokens":"100","n":2,"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AA"}}]}],"tools":[{}]}`,
 		`{"prompt":["ab",[1,2],3],"stream":true,"stream_options":{"include_usage":false},"best_of":1e1}`,
 		`{"input":[{"type":"function_call_output","output":"x"},{"type":"message","content":"y"}],"text":{"format":{}},"MODEL":1}`,
+		`{"system":[{"type":"text","text":"a"}],"messages":[{"role":"user","content":[{"type":"document","source":{"type":"text","data":"b"}},{"type":"tool_result","content":[{"text":"c"}]}]}]}`,
+		`{"contents":[{"parts":[{"text":"a"},{"inline_data":{}}]}],"generationConfig":{"maxOutputTokens":5,"candidateCount":"2"},"systemInstruction":{"parts":{"text":"b"}}}`,
+		`{"messages":[{"content":"a","images":["x"]}],"options":{"num_predict":-1},"context":[1,2],"prompt":{"3":{"inputs":{"ckpt_name":"x"}}},"query":"q","documents":["d",{"text":"e"}]}`,
 	} {
-		for k := range byte(4) {
+		for k := range byte(4 + len(dialectPaths)) {
 			f.Add([]byte(seed), k)
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, k byte) {
-		checkPeek(t, traffic.ChatCompletions+traffic.Kind(k&3), body)
+		endpoints := []traffic.Endpoint{openAIEndpoint(chatKind), openAIEndpoint(textKind), openAIEndpoint(vectorKind), openAIEndpoint(respKind)}
+		for i := range dialectPaths {
+			endpoints = append(endpoints, dialectPaths[i].endpoint())
+		}
+		checkPeek(t, endpoints[int(k)%len(endpoints)], body)
 	})
 }

@@ -10,18 +10,23 @@ type want uint8
 
 // The wants.
 const (
-	nothing       want = iota
-	wantUsage          // the object that holds the numbers below
-	wantInput          // the number of input tokens
-	wantCached         // how many of them were cached
-	wantOutput         // the number of output tokens
-	wantText           // output
-	wantReasoning      // output that some workers send under two names, each of
-	wantThought        // which is one of these: the larger counts
-	wantChoices        // the array of answers, which is empty beside a last usage
-	wantType           // what kind of event it is
-	wantSequence       // the number of the event
-	wantError          // an error, after which nothing comes
+	nothing        want = iota
+	wantUsage           // the object that holds the numbers below
+	wantInput           // the number of input tokens
+	wantMoreInput       // more of them, counted apart
+	wantCached          // how many were read from a cache
+	wantWrites          // how many were written to one
+	wantLongWrites      // how many of those for an hour
+	wantOutput          // the number of output tokens
+	wantMoreOutput      // more of them, counted apart
+	wantText            // output
+	wantReasoning       // output that some workers send under two names, each of
+	wantThought         // which is one of these: the larger counts
+	wantChoices         // the array of answers, which is empty beside a last usage
+	wantType            // what kind of event it is
+	wantSequence        // the number of the event
+	wantError           // an error, after which nothing comes
+	wantFinish          // why the answer ends, once it does
 )
 
 // tree says which values of a document are wanted. It is never changed and may
@@ -30,6 +35,7 @@ type tree []node
 
 type node struct {
 	want   want
+	deep   bool  // all that is in the value is of this node too
 	elem   uint8 // the node of an array's elements
 	fields []treeField
 }
@@ -42,7 +48,8 @@ type treeField struct {
 const documentNode = 1
 
 // wanted is a path to values, and what they are good for. A path is the names of
-// fields with dots between them, and [] behind one whose elements are meant.
+// fields with dots between them, and [] behind one whose elements are meant, {}
+// behind one of which all is meant, however deep.
 type wanted struct {
 	path string
 	want want
@@ -54,8 +61,12 @@ func newTree(lists ...[]wanted) tree {
 	for _, w := range slices.Concat(lists...) {
 		at := uint8(documentNode)
 		for step := range strings.SplitSeq(w.path, ".") {
-			name, elements := strings.CutSuffix(step, "[]")
+			name, deep := strings.CutSuffix(step, "{}")
+			name, elements := strings.CutSuffix(name, "[]")
 			at = t.add(at, name)
+			if deep {
+				t[at].deep, t[at].elem = true, at
+			}
 			if elements {
 				if t[at].elem == 0 {
 					t = append(t, node{})
@@ -85,6 +96,9 @@ func (t *tree) add(at uint8, name string) uint8 {
 
 // field returns the node of a field; 0 where it is not wanted.
 func (t tree) field(at uint8, name []byte) uint8 {
+	if t[at].deep {
+		return at
+	}
 	for i := range t[at].fields {
 		if f := &t[at].fields[i]; f.name == string(name) {
 			return f.node

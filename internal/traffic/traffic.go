@@ -178,7 +178,9 @@ const (
 // from a cache, and CacheWrites, which was written to one, are parts of Input.
 type Usage struct {
 	Input, Output, CachedInput, CacheWrites int64
-	Source                                  Source
+	// LongCacheWrites are those of CacheWrites that are kept for an hour.
+	LongCacheWrites int64
+	Source          Source
 }
 
 // A Verdict is what was decided of one limited request.
