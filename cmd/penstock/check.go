@@ -1,11 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"math"
+	"net/http"
+	"net/netip"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,7 +19,10 @@ import (
 	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/config"
 	"github.com/penstock-dev/penstock/internal/policy"
+	"github.com/penstock-dev/penstock/internal/pricing"
+	"github.com/penstock-dev/penstock/internal/pricing/usd"
 	"github.com/penstock-dev/penstock/internal/server"
+	"github.com/penstock-dev/penstock/internal/traffic"
 )
 
 // check validates a configuration, and prints its rules and what is probably
@@ -52,6 +61,13 @@ func check(args []string, stdout, stderr io.Writer) error {
 	if err := printRules(stdout, c, p); err != nil {
 		return err
 	}
+	if err := printPrices(stdout, c, p); err != nil {
+		return err
+	}
+	if err := printMemory(stdout, c, p); err != nil {
+		return err
+	}
+	printUnmetered(stdout, p)
 	_, err = fmt.Fprintf(stdout, "\n%s is valid.\n", rest[0])
 	return err
 }
@@ -65,7 +81,11 @@ func warn(w io.Writer, warnings []config.Warning) {
 func printRules(w io.Writer, c *config.Config, p *policy.Policy) error {
 	var rows []string
 	for _, r := range p.Rules() {
-		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s", r.Name, r.Match, r.Per, amount(r.Limit), algorithm(r.Limit)))
+		shadow := ""
+		if r.Shadow {
+			shadow = "; shadow: denies nothing"
+		}
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s%s", r.Name, r.Match, r.Per, amount(r.Limit), algorithm(r.Limit), shadow))
 	}
 	if k := c.RateLimiting.Concurrent; c.RateLimiting.Enabled && k.Enabled {
 		rows = append(rows, fmt.Sprintf("concurrent\tany\tgateway\t%d in flight\tqueue of 100, first come first served, %s", k.MaxConcurrent, span(k.QueueTimeout)))
@@ -98,18 +118,113 @@ func printRules(w io.Writer, c *config.Config, p *policy.Policy) error {
 }
 
 func amount(l penstock.Limit) string {
-	unit := strings.ReplaceAll(l.Unit.String(), "_", " ")
+	unit, number := strings.ReplaceAll(l.Unit.String(), "_", " "), func(n int64) string { return strconv.FormatInt(n, 10) }
+	if l.Unit == penstock.Cost {
+		unit, number = "US dollars", usd.Format
+	}
+	size := number(l.Size()) + " " + unit
 	switch {
 	case l.Unit == penstock.Concurrent:
 		return fmt.Sprintf("%d in flight", l.Amount)
 	case l.Window == penstock.Month:
-		return fmt.Sprintf("%d %s a calendar month", l.Amount, unit)
+		return size + " a calendar month"
 	case l.Algorithm == penstock.FixedWindow:
-		return fmt.Sprintf("%d %s in each %s", l.Amount, unit, span(l.Window))
+		return size + " in each " + span(l.Window)
 	case l.Algorithm == penstock.TokenBucket:
-		return fmt.Sprintf("%d %s, refilled by %d in %s", l.Capacity, unit, l.Amount, span(l.Window))
+		return size + ", refilled by " + number(l.Amount) + " in " + span(l.Window)
 	}
-	return fmt.Sprintf("%d %s in any %s", l.Amount, unit, span(l.Window))
+	return size + " in any " + span(l.Window)
+}
+
+// counts reports whether a rule counts one of the units.
+func counts(p *policy.Policy, units ...penstock.Unit) bool {
+	return slices.ContainsFunc(p.Rules(), func(r policy.Rule) bool { return slices.Contains(units, r.Limit.Unit) })
+}
+
+// printPrices prints what is paid for each model that the configuration names, if
+// anything counts money.
+func printPrices(w io.Writer, c *config.Config, p *policy.Policy) error {
+	if !counts(p, penstock.Cost) {
+		return nil
+	}
+	names := p.ModelNames()
+	for _, m := range c.Pricing.Models {
+		if !strings.Contains(m.Name, "*") && !slices.Contains(names, m.Name) {
+			names = append(names, m.Name)
+		}
+	}
+	fmt.Fprintln(w)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "PRICE OF A MILLION TOKENS\tINPUT\tOUTPUT\tCACHED INPUT\tCACHE WRITES")
+	row := func(name string, r pricing.Rates) {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", name, usd.Format(r.Input), usd.Format(r.Output), usd.Format(r.CachedInput), usd.Format(r.CacheWrites))
+	}
+	for _, name := range names {
+		price, listed := p.Price(name)
+		if !listed {
+			name += " (pricing.default)"
+		}
+		row(name, price.Rates)
+		if price.Above > 0 {
+			row(fmt.Sprintf("%s above %d input tokens", name, price.Above), price.Long)
+		}
+	}
+	// A name that no model has.
+	if price, listed := p.Price("\x00"); !listed {
+		row("what is listed nowhere (pricing.default)", price.Rates)
+	}
+	return table.Flush()
+}
+
+// measured is how many callers are taken into a store to see what they take.
+const measured = 10_000
+
+// printMemory prints what counters take, as measured with callers who ask once.
+func printMemory(w io.Writer, c *config.Config, p *policy.Policy) error {
+	store := penstock.NewMemoryStore(penstock.MemoryOptions{MaxBytes: math.MaxInt64 / 2})
+	limiter := penstock.New(store)
+	ask := &traffic.Ask{Endpoint: traffic.Endpoint{Dialect: traffic.OpenAI, Kind: traffic.ChatCompletions}, MaxOutput: -1, Answers: 1}
+	to := policy.Target{Method: http.MethodPost, Path: "/v1/chat/completions"}
+	for i := range measured {
+		caller := &traffic.Caller{
+			ID:   fmt.Sprintf("addr:%d", i),
+			Role: traffic.RoleAnonymous,
+			Addr: netip.AddrFrom4([4]byte{192, byte(i >> 16), byte(i >> 8), byte(i)}),
+		}
+		need := p.Need(caller, ask)
+		charges, _ := p.Charges(nil, caller, to, ask, &need)
+		// Together they may be more than what all share lets pass.
+		charges = slices.DeleteFunc(charges, func(c penstock.Charge) bool { return c.Keep })
+		if len(charges) == 0 {
+			return nil
+		}
+		if _, err := limiter.Reserve(context.Background(), charges...); err != nil {
+			return err
+		}
+	}
+	stats := store.Stats()
+	perCaller := (stats.Keys + measured - 1) / measured
+	r := c.RateLimiting
+	room := min(r.MaxKeys/perCaller, r.MaxMemory/(stats.Bytes/measured+1))
+	_, err := fmt.Fprintf(w, "\nA million callers who have asked once take about %d MB, as measured with %d.\nmax_keys and max_memory have room for about %d of them.\n",
+		round(stats.Bytes*(1_000_000/measured)/1_000_000), measured, round(room))
+	return err
+}
+
+// round keeps the first two digits.
+func round(n int64) int64 {
+	unit := int64(1)
+	for n/unit >= 100 {
+		unit *= 10
+	}
+	return (n + unit/2) / unit * unit
+}
+
+// printUnmetered says what is not counted of, if anything counts tokens or money.
+func printUnmetered(w io.Writer, p *policy.Policy) {
+	if counts(p, penstock.Tokens, penstock.InputTokens, penstock.OutputTokens, penstock.Cost) {
+		fmt.Fprintf(w, "\nCharged as requests alone, as nothing there is read: every path of another shape, such as\n%s.\n", strings.Join(server.Unmetered(), " "))
+	}
 }
 
 func algorithm(l penstock.Limit) string {

@@ -8,6 +8,27 @@ import (
 // keyID is what a key's given name looks like: fit for a metric's label.
 var keyID = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
 
+// name reads a name that metrics may show. What stands there in its place is
+// not shown: it could be a key.
+func (m *mapping) name(key string, to *string) {
+	v, ok := m.get(key)
+	if !ok {
+		return
+	}
+	if s, ok := v.text(); ok && s.isName() {
+		*to = s.text
+	}
+}
+
+// isName reports whether a text is a name; if not, it has said so.
+func (s scalar) isName() bool {
+	if keyID.MatchString(s.text) {
+		return true
+	}
+	s.fail("a name has 1 to 64 letters, digits and . _ @ -")
+	return false
+}
+
 // auth reads the section of the same name. It comes before every section
 // that refers to a key by its id.
 func (r *reader) auth(m *mapping, a *Auth) {
@@ -40,10 +61,15 @@ func (r *reader) authKeys(v value) (keys []Key) {
 			l.missing("key", "write the key itself, sha256:HEX, env:NAME or file:PATH")
 		} else if digest, ok := r.keys.readDigest(v); ok && seen.add(v, digest) && l.id != "" {
 			k := Key{ID: l.id, Digest: digest, Line: l.node.Line}
+			l.name("role", &k.Role)
+			l.name("tenant", &k.Tenant)
 			r.keys.add(k)
 			keys = append(keys, k)
+		} else {
+			l.name("role", new(string))
+			l.name("tenant", new(string))
 		}
-		l.later("tenant", "tier", "role")
+		l.later("tier")
 		l.done()
 	}
 	return keys
@@ -118,7 +144,12 @@ func (k keyring) refer(s secretText) (Key, bool) {
 		return key, k.id[key.Digest] == key.ID // else auth.keys has said what is wrong
 	}
 	digest, ok := k.digest(s)
-	return Key{ID: k.id[digest], Digest: digest, Line: s.node.Line}, ok
+	key = Key{Digest: digest}
+	if id, listed := k.id[digest]; listed {
+		key = k.byID[id]
+	}
+	key.Line = s.node.Line
+	return key, ok
 }
 
 // keySet finds keys that are listed twice in a section, however written.

@@ -64,6 +64,7 @@ func (r *reader) checkLimits(c *RateLimiting) {
 		r.warnAt("rate_limiting", "there is no limit, so everything passes")
 	}
 	r.checkWindow(c.Window.Size)
+	r.checkBurst(c.Burst, c.Window.Size)
 }
 
 // limits reports whether anything at all is limited.
@@ -71,7 +72,9 @@ func (c *RateLimiting) limits() bool {
 	some := func(l Limits) bool {
 		return slices.ContainsFunc(l, func(l Limit) bool { return !l.Unlimited })
 	}
-	return c.Concurrent.Enabled || some(c.Default) || some(c.Global) ||
+	return c.Concurrent.Enabled || some(c.Default) || some(c.Global) || len(c.Rules) > 0 ||
+		slices.ContainsFunc(c.Roles, func(l RoleLimits) bool { return some(l.Limits) }) ||
+		slices.ContainsFunc(c.PerEndpoint, func(e EndpointLimits) bool { return some(e.Limits) }) ||
 		c.PerKey.Enabled && slices.ContainsFunc(c.PerKey.Keys, func(k KeyLimits) bool { return some(k.Limits) }) ||
 		c.PerModel.Enabled && slices.ContainsFunc(c.PerModel.Models, func(m ModelLimits) bool { return some(m.Limits) })
 }
@@ -79,8 +82,9 @@ func (c *RateLimiting) limits() bool {
 // checkIdle warns of a limit that something beside it makes idle.
 func (r *reader) checkIdle(t tier, l Limit, global Limits) {
 	warn := func(format string, args ...any) { r.warnAt(join(t.path, l.Name), format, args...) }
+	text := func(n int64) string { return amountText(l.Unit, n) }
 	if g, ok := global.get(l.Name); ok && g.Amount < l.Amount && !g.Unlimited && t.path != globalPath {
-		warn("%d is above the global limit of %d, which denies first", l.Amount, g.Amount)
+		warn("%s is above the global limit of %s, which denies first", text(l.Amount), text(g.Amount))
 	}
 	for _, other := range t.plan {
 		switch {
@@ -88,7 +92,7 @@ func (r *reader) checkIdle(t tier, l Limit, global Limits) {
 		case other.Unit == l.Unit && other.longest() < l.longest():
 			times := int64(l.longest() / other.longest())
 			if hi, total := bits.Mul64(uint64(other.Amount), uint64(times)); hi == 0 && total <= uint64(l.Amount) {
-				warn("never denies: %s lets at most %d pass per %s", other.Name, total, l.Per)
+				warn("never denies: %s lets at most %s pass per %s", other.Name, text(int64(total)), l.Per)
 				return
 			}
 		case other.Per == l.Per && other.Unit == "tokens" && strings.HasSuffix(l.Unit, "_tokens") && other.Amount < l.Amount:
@@ -104,8 +108,8 @@ func (r *reader) checkWindow(size time.Duration) {
 		return
 	}
 	const path = "rate_limiting.window.size"
-	var bad []int64
-	seen := make(map[int64]bool)
+	var bad []string
+	seen := make(map[string]bool)
 	step := int64(1) // the sizes that suit every limit are its multiples, in microseconds
 	for _, t := range r.tiers {
 		for _, l := range t.own {
@@ -114,10 +118,11 @@ func (r *reader) checkWindow(size time.Duration) {
 			}
 			need := time.Minute.Microseconds() / gcd(l.Amount, time.Minute.Microseconds())
 			step = step / gcd(step, need) * need
-			if size.Microseconds()%need != 0 && !seen[l.Amount] {
-				bad = append(bad, l.Amount)
+			text := amountText(l.Unit, l.Amount)
+			if size.Microseconds()%need != 0 && !seen[text] {
+				bad = append(bad, text)
 			}
-			seen[l.Amount] = true
+			seen[text] = true
 			if tooLarge(l.Amount, size) {
 				r.failAt(join(t.path, l.Name), "too large to be measured over a window of %s: say unlimited", durationText(size))
 			}
@@ -151,14 +156,11 @@ func gcd(a, b int64) int64 {
 }
 
 // amounts lists the first few.
-func amounts(list []int64) string {
+func amounts(list []string) string {
 	const most = 5
-	var words []string
-	for _, n := range list[:min(len(list), most)] {
-		words = append(words, strconv.FormatInt(n, 10))
-	}
+	words := list[:min(len(list), most)]
 	if more := len(list) - most; more > 0 {
-		words = append(words, strconv.Itoa(more)+" more")
+		words = append(slices.Clone(words), strconv.Itoa(more)+" more")
 	}
 	last := len(words) - 1
 	if last == 0 {

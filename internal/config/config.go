@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"net/url"
 	"time"
+
+	"github.com/penstock-dev/penstock/internal/pricing/usd"
 )
 
 // Config is everything that the gateway is told, with defaults filled in.
@@ -34,6 +36,7 @@ type Config struct {
 	Auth             Auth
 	RateLimiting     RateLimiting
 	Estimate         Estimate
+	Pricing          Pricing
 	Metrics          Metrics
 	Log              Log
 }
@@ -74,6 +77,9 @@ type Key struct {
 	ID string
 	// Digest is the SHA-256 of the key as a client sends it.
 	Digest [32]byte
+	// Role and Tenant are what auth.keys says of its holder; empty where it
+	// says nothing.
+	Role, Tenant string
 	// Line is where this listing stands in the file.
 	Line int
 }
@@ -86,20 +92,27 @@ type RateLimiting struct {
 	// Default is the plan of every caller: the limits under default and those
 	// under limits, together.
 	Default Limits
-	// Strategy is the family that limits was held to: requests, tokens or
-	// concurrent; empty for any.
-	Strategy   string
-	Concurrent Concurrent
-	PerKey     PerKey
-	PerModel   PerModel
+	// Strategy is the family that limits was held to: requests, tokens, cost
+	// or concurrent; empty for any.
+	Strategy    string
+	Concurrent  Concurrent
+	PerKey      PerKey
+	Roles       []RoleLimits
+	PerModel    PerModel
+	PerEndpoint []EndpointLimits
+	Rules       []Rule
 	// Storage is memory.
-	Storage         string
+	Storage string
+	// StateFile is where counters survive a restart; empty for nowhere. A
+	// path that is not absolute is relative to where the program runs.
+	StateFile       string
 	CleanupInterval time.Duration
 	Headers         Headers
 	ErrorResponse   ErrorResponse
 	// Algorithm is sliding_window, fixed_window or token_bucket.
 	Algorithm string
 	Window    Window
+	Burst     Burst
 	Bypass    Bypass
 	// Global is what all callers share.
 	Global Limits
@@ -115,11 +128,12 @@ type Limits []Limit
 type Limit struct {
 	// Name is the key in the file, such as tokens_per_minute.
 	Name string
-	// Unit is requests, tokens, input_tokens, output_tokens or concurrent.
+	// Unit is requests, tokens, input_tokens, output_tokens, cost or
+	// concurrent.
 	Unit string
 	// Per is second, minute, hour, day or month; empty for concurrent.
 	Per string
-	// Amount is from 1 to 2^53; 0 when Unlimited.
+	// Amount is from 1 to 2^53, of cost in nano-USD; 0 when Unlimited.
 	Amount int64
 	// Unlimited lifts what a plan underneath says for the same name.
 	Unlimited bool
@@ -162,6 +176,75 @@ type ModelLimits struct {
 	Line   int
 }
 
+// RoleLimits overrides the default plan for the callers of one role, field by
+// field; what per_key says of a key comes over it.
+type RoleLimits struct {
+	Name   string
+	Limits Limits
+	Line   int
+}
+
+// EndpointLimits are the limits that stack on a caller's plan by what it asks.
+type EndpointLimits struct {
+	// Path is a cleaned path; * in it stands for any letters.
+	Path string
+	// Methods are in upper case; none is every method.
+	Methods []string
+	Limits  Limits
+	Line    int
+}
+
+// Rule is one limit of the general form: for whom, counted per what.
+type Rule struct {
+	// Name differs from those of all other rules, and from theirs with
+	// .candidate added.
+	Name  string
+	Match Match
+	// Per is any of caller, key, tenant, role, tier, model, path, ip and
+	// ip6_48, each once; none is one counter for all.
+	Per   []string
+	Limit RuleLimit
+	// Shadow says that it decides nothing and is counted only.
+	Shadow bool
+	// Candidate is another amount of the same limit, which decides nothing
+	// and is counted only; 0 for none.
+	Candidate int64
+	Line      int
+}
+
+// Match says which requests a rule is for: those that every list has a match
+// for. An empty list is for all.
+type Match struct {
+	// Models and Paths may have a * in them, which stands for any letters.
+	Models, Paths []string
+	// Methods are in upper case.
+	Methods        []string
+	Roles, Tenants []string
+	// Keys are ids of auth.keys, whether there is one of that id or not.
+	Keys []string
+	IPs  []netip.Prefix
+}
+
+// RuleLimit is what a rule holds its requests to.
+type RuleLimit struct {
+	// Unit is requests, tokens, input_tokens, output_tokens, cost or
+	// concurrent.
+	Unit string
+	// Amount is from 1 to 2^53, of cost in nano-USD.
+	Amount int64
+	// Window is 0 for concurrent and for Month, a calendar month in UTC.
+	Window time.Duration
+	Month  bool
+	// Algorithm is sliding_window, fixed_window or token_bucket; empty for
+	// concurrent.
+	Algorithm string
+	// Capacity is that of a token bucket; 0 for the amount.
+	Capacity int64
+	// Precision divides the window of a sliding window into at most 120
+	// steps; 0 leaves the choice to the algorithm.
+	Precision time.Duration
+}
+
 // Headers says which rate-limit headers a response carries.
 type Headers struct {
 	Enabled bool
@@ -196,6 +279,16 @@ type Window struct {
 	Precision time.Duration
 }
 
+// Burst smooths: the shortest limit of each unit gets a shorter one beside it,
+// of Multiplier times its rate over Window.
+type Burst struct {
+	Enabled bool
+	// Multiplier is in billionths: 2.0 is 2,000,000,000.
+	Multiplier int64
+	// Window is shorter than that of every limit that it smooths.
+	Window time.Duration
+}
+
 // Bypass is who and what skips every limit.
 type Bypass struct {
 	Paths []string
@@ -212,6 +305,28 @@ type Estimate struct {
 	Reserve string
 	// OnOverrun is continue or stop.
 	OnOverrun string
+}
+
+// Pricing says what tokens cost, over the built-in table.
+type Pricing struct {
+	// Default is the price of a model that is listed nowhere; its Input and
+	// Output are there.
+	Default Price
+	// Models are in the order of the file, no name twice.
+	Models []ModelPrice
+}
+
+// ModelPrice is the price of the models that one name or glob matches.
+type ModelPrice struct {
+	Name  string
+	Price Price
+	Line  int
+}
+
+// Price is in nano-USD per million tokens. What is nil was not said: that is
+// left to the built-in table.
+type Price struct {
+	Input, Output, CachedInput, CacheWrites *int64
 }
 
 // Metrics is the section of the same name.
@@ -266,6 +381,7 @@ func Default() Config {
 			MaxMemory: 256 << 20,
 		},
 		Estimate: Estimate{Output: 1024, MediaPart: 1000, Reserve: "learned", OnOverrun: "continue"},
+		Pricing:  Pricing{Default: Price{Input: new(75 * usd.Dollar), Output: new(150 * usd.Dollar)}},
 		Metrics:  Metrics{Prefix: "penstock_"},
 		Log:      Log{Level: slog.LevelInfo, Format: "json", Decisions: "denied"},
 	}

@@ -35,7 +35,7 @@ func dumpValue(out *[]string, path string, v reflect.Value) {
 	case [32]byte:
 		leaf("%s…", hex.EncodeToString(x[:4]))
 	case Limit:
-		amount := strconv.FormatInt(x.Amount, 10)
+		amount := amountText(x.Unit, x.Amount)
 		if x.Unlimited {
 			amount = "unlimited"
 		}
@@ -46,6 +46,10 @@ func dumpValue(out *[]string, path string, v reflect.Value) {
 		case reflect.Struct:
 			for i := range v.NumField() {
 				dumpValue(out, strings.TrimPrefix(path+"."+v.Type().Field(i).Name, "."), v.Field(i))
+			}
+		case reflect.Pointer:
+			if !v.IsNil() {
+				dumpValue(out, path, v.Elem())
 			}
 		case reflect.Slice:
 			if !v.IsNil() && v.Len() == 0 {

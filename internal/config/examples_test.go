@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -18,9 +19,9 @@ const examples = "../../examples/configs"
 // exampleNames are the documents' configurations that this version runs.
 func exampleNames() []string {
 	return []string{
-		"01-basic.yaml", "02-requests.yaml", "03-tokens.yaml", "05-concurrent.yaml", "06-per-key.yaml",
+		"01-basic.yaml", "02-requests.yaml", "03-tokens.yaml", "04-cost.yaml", "05-concurrent.yaml", "06-per-key.yaml",
 		"08-per-model.yaml", "09-storage-memory.yaml", "11-headers.yaml", "12-error-response.yaml",
-		"13-sliding-window.yaml", "14-fixed-window.yaml", "16-bypass.yaml",
+		"13-sliding-window.yaml", "14-fixed-window.yaml", "15-burst.yaml", "16-bypass.yaml",
 	}
 }
 
@@ -46,7 +47,7 @@ func TestExamples(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	if diff := cmp.Diff(exampleNames(), names); diff != "" {
+	if diff := cmp.Diff(append(exampleNames(), "rules.yaml"), names); diff != "" {
 		t.Errorf("examples (-want +got):\n%s", diff)
 	}
 
@@ -69,6 +70,12 @@ func TestExamples(t *testing.T) {
 			"RateLimiting.Default.output_tokens_per_minute = 50000 of output_tokens per \"minute\"",
 			"RateLimiting.Strategy = tokens",
 		},
+		"04-cost.yaml": {
+			"RateLimiting.Default.cost_per_minute = 1.00 of cost per \"minute\"",
+			"RateLimiting.Default.cost_per_hour = 20.00 of cost per \"hour\"",
+			"RateLimiting.Default.cost_per_day = 100.00 of cost per \"day\"",
+			"RateLimiting.Strategy = cost",
+		},
 		"05-concurrent.yaml": {
 			"RateLimiting.Concurrent.Enabled = true",
 			"RateLimiting.Concurrent.MaxConcurrent = 10",
@@ -78,11 +85,15 @@ func TestExamples(t *testing.T) {
 			"RateLimiting.PerKey.Enabled = true",
 			"RateLimiting.PerKey.Keys[0].Key.ID = ",
 			"RateLimiting.PerKey.Keys[0].Key.Digest = 0bd7e33b…", // of key_premium_user
+			"RateLimiting.PerKey.Keys[0].Key.Role = ",
+			"RateLimiting.PerKey.Keys[0].Key.Tenant = ",
 			"RateLimiting.PerKey.Keys[0].Key.Line =",
 			"RateLimiting.PerKey.Keys[0].Limits.requests_per_minute = 200 of requests per \"minute\"",
 			"RateLimiting.PerKey.Keys[0].Limits.tokens_per_minute = 500000 of tokens per \"minute\"",
 			"RateLimiting.PerKey.Keys[1].Key.ID = ",
 			"RateLimiting.PerKey.Keys[1].Key.Digest = 6d21c3ab…", // of key_free_tier
+			"RateLimiting.PerKey.Keys[1].Key.Role = ",
+			"RateLimiting.PerKey.Keys[1].Key.Tenant = ",
 			"RateLimiting.PerKey.Keys[1].Key.Line =",
 			"RateLimiting.PerKey.Keys[1].Limits.requests_per_minute = 10 of requests per \"minute\"",
 			"RateLimiting.PerKey.Keys[1].Limits.tokens_per_minute = 10000 of tokens per \"minute\"",
@@ -109,11 +120,18 @@ func TestExamples(t *testing.T) {
 		},
 		"13-sliding-window.yaml": {"RateLimiting.Window.Precision = 1s"},
 		"14-fixed-window.yaml":   {"RateLimiting.Algorithm = fixed_window"},
+		"15-burst.yaml": {
+			"RateLimiting.Burst.Enabled = true",
+			"RateLimiting.Burst.Multiplier = 2000000000",
+			"RateLimiting.Burst.Window = 10s",
+		},
 		"16-bypass.yaml": {
 			"RateLimiting.Bypass.Paths[0] = /health",
 			"RateLimiting.Bypass.Paths[1] = /metrics",
 			"RateLimiting.Bypass.Keys[0].ID = ",
 			"RateLimiting.Bypass.Keys[0].Digest = faaa70fd…", // of admin_key_xxxxx
+			"RateLimiting.Bypass.Keys[0].Role = ",
+			"RateLimiting.Bypass.Keys[0].Tenant = ",
 			"RateLimiting.Bypass.Keys[0].Line =",
 			"RateLimiting.Bypass.IPs[0] = 10.0.0.0/8",
 			"RateLimiting.Bypass.IPs[1] = 192.168.0.0/16",
@@ -129,6 +147,28 @@ func TestExamples(t *testing.T) {
 		if diff := cmp.Diff(all, says(*c)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
+	}
+}
+
+// TestRulesExample: the example of rules, which is none of the documents', says
+// what its words say, and nothing to warn of.
+func TestRulesExample(t *testing.T) {
+	getenv := func(name string) (string, bool) { return "key-in-" + name, true }
+	c, warnings, err := Load(filepath.Join(examples, "rules.yaml"), Flags{}, getenv)
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	var got []string
+	for _, r := range c.RateLimiting.Rules {
+		got = append(got, fmt.Sprint(r.Name, " ", r.Per, " ", r.Limit.Amount, " ", r.Limit.Unit, " shadow ", r.Shadow, " candidate ", r.Candidate))
+	}
+	want := []string{
+		"heavy-models [caller model] 50000 tokens shadow false candidate 0",
+		"tenant-budget [tenant] 500000000000 cost shadow false candidate 250000000000",
+		"per-address [ip] 5 requests shadow true candidate 0",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -205,8 +245,8 @@ func TestMerges(t *testing.T) {
 			}
 		}
 	}
-	// 66 pairs; strategy (02, 03) and algorithm (13, 14) conflict.
-	if merged != 64 {
-		t.Errorf("%d pairs were merged, want 64", merged)
+	// 91 pairs; strategy (02, 03, 04) and algorithm (13, 14) conflict.
+	if merged != 87 {
+		t.Errorf("%d pairs were merged, want 87", merged)
 	}
 }

@@ -62,6 +62,15 @@ func FuzzParse(f *testing.F) {
 		if fmt.Sprintf("%+v", *c) != "" && strings.Contains(fmt.Sprintf("%v", c.Admin), secret) {
 			t.Fatal("printing it shows a secret")
 		}
+		names := map[string]bool{}
+		for _, r := range c.RateLimiting.Rules {
+			l := r.Limit
+			timed := l.Window > 0 && l.Window <= maxDuration && !l.Month || l.Month && l.Window == 0 && l.Algorithm == "fixed_window"
+			if names[r.Name] || !ruleName.MatchString(r.Name) || l.Amount < 1 || l.Amount > maxAmount || r.Candidate < 0 || r.Candidate == l.Amount || timed == (l.Unit == "concurrent") {
+				t.Fatalf("bad rule %+v", r)
+			}
+			names[r.Name] = true
+		}
 		for _, l := range c.RateLimiting.Default {
 			if l.Unlimited != (l.Amount == 0) || l.Amount < 0 || l.Amount > maxAmount {
 				t.Fatalf("bad limit %+v", l)
@@ -89,7 +98,7 @@ func TestPlantedSecrets(t *testing.T) {
 			return map[string]any{forms.Draw(t, "name"): value, forms.Draw(t, "another"): value}
 		}
 		limits := map[string]any{"requests_per_minute": 0}
-		list := []any{key(), key(), map[string]any{"id": "alice", "key": key()}, map[string]any{"id": "alice", "key": key(), "kye": key()}}
+		list := []any{key(), key(), map[string]any{"id": "alice", "key": key()}, map[string]any{"id": "alice", "key": key(), "kye": key(), "role": key(), "tenant": key()}}
 		doc := map[string]any{
 			"admin": rapid.SampledFrom([]any{key(), map[string]any{"token": key()}, named(1)}).Draw(t, "admin"),
 			"auth":  rapid.SampledFrom([]any{key(), list, map[string]any{"keys": list, "kyes": list}, map[string]any{"keys": key()}, named(limits)}).Draw(t, "auth"),
@@ -99,7 +108,11 @@ func TestPlantedSecrets(t *testing.T) {
 			}).Draw(t, "workers"),
 			"rate_limiting": map[string]any{
 				"per_key": rapid.SampledFrom([]any{key(), named(limits), map[string]any{"keys": named(limits)}, map[string]any{"keys": named(secret)}, map[string]any{"keys": named(named(limits))}, map[string]any{"keys": key()}}).Draw(t, "per_key"),
-				"bypass":  rapid.SampledFrom([]any{key(), map[string]any{"keys": []any{key(), key(), key()}}, named(1), map[string]any{"keys": key()}}).Draw(t, "bypass"),
+				"rules": []any{
+					map[string]any{"name": "a", "match": map[string]any{"key": key()}, "limit": map[string]any{"requests": 1, "per": "1m"}},
+					map[string]any{"name": key(), "match": map[string]any{"key": []any{key(), key()}, "role": key(), "tenant": key()}},
+				},
+				"bypass": rapid.SampledFrom([]any{key(), map[string]any{"keys": []any{key(), key(), key()}}, named(1), map[string]any{"keys": key()}}).Draw(t, "bypass"),
 			},
 		}
 		data, err := json.Marshal(doc)

@@ -2,10 +2,13 @@ package config
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/penstock-dev/penstock/internal/pricing/usd"
 )
 
 // tier is a set of limits as the file has it, for the checks.
@@ -24,13 +27,16 @@ const concurrentRequests = "concurrent_requests"
 // limitNames returns every name that a limit can have.
 func limitNames() []string {
 	names := []string{concurrentRequests}
-	for _, unit := range []string{"requests", "tokens", "input_tokens", "output_tokens"} {
-		for _, window := range []string{"second", "minute", "hour", "day", "month"} {
+	for _, unit := range []string{"requests", "tokens", "input_tokens", "output_tokens", "cost"} {
+		for _, window := range windowWords() {
 			names = append(names, unit+"_per_"+window)
 		}
 	}
 	return names
 }
+
+// windowWords returns the words for windows, the shortest first.
+func windowWords() []string { return []string{"second", "minute", "hour", "day", "month"} }
 
 // limits reads a set of limits. An empty one is an error: it looks like a
 // limit and is none.
@@ -59,10 +65,8 @@ func (v value) limits(masked bool) Limits {
 			if l, ok := e.limit(); ok {
 				limits = append(limits, l)
 			}
-		case strings.HasPrefix(e.key, "cost_per_"):
-			e.name.fail(notYet)
 		default:
-			message := "a limit is named <unit>_per_<window>, with requests, tokens, input_tokens or output_tokens," +
+			message := "a limit is named <unit>_per_<window>, with requests, tokens, input_tokens, output_tokens or cost," +
 				" and second, minute, hour, day or month; or concurrent_requests"
 			path := v.path
 			if near := nearest(e.key, names); near != "" {
@@ -82,8 +86,7 @@ func (e entry) limit() (Limit, bool) {
 	if e.key != concurrentRequests {
 		l.Unit, l.Per, _ = strings.Cut(e.key, "_per_")
 	}
-	const expected = "a positive whole number or unlimited"
-	s, ok := e.scalar(expected)
+	s, ok := e.scalar(expectedAmount(l.Unit) + orUnlimited)
 	if !ok {
 		return l, false
 	}
@@ -91,18 +94,54 @@ func (e entry) limit() (Limit, bool) {
 		l.Unlimited = true
 		return l, true
 	}
-	l.Amount, ok = wholeNumber(s.text)
+	l.Amount, ok = s.amount(l.Unit, true)
+	return l, ok
+}
+
+const orUnlimited = " or unlimited"
+
+// expectedAmount says what an amount of a unit looks like.
+func expectedAmount(unit string) string {
+	if unit == "cost" {
+		return "US dollars such as 1.00"
+	}
+	return "a positive whole number"
+}
+
+// amount reads how much of a unit a limit is. liftable says that unlimited
+// could stand in its place.
+func (s scalar) amount(unit string, liftable bool) (n int64, ok bool) {
+	expected, instead := expectedAmount(unit), "remove it"
+	if liftable {
+		expected, instead = expected+orUnlimited, "say unlimited"
+	}
+	n, ok = wholeNumber(s.text)
+	if unit == "cost" {
+		if n, ok = s.dollars(); !ok {
+			return 0, false
+		}
+	}
 	switch {
 	case !ok || !s.plain():
 		s.expected(expected)
-	case l.Amount == 0:
+	case n == 0 && liftable:
 		s.fail("a limit of 0 lets nothing pass: remove it, or say unlimited")
-	case l.Amount > maxAmount:
-		s.fail("larger than %d: say unlimited", int64(maxAmount))
+	case n == 0:
+		s.fail("a limit of 0 lets nothing pass: remove it")
+	case n > maxAmount:
+		s.fail("larger than %d: %s", int64(maxAmount), instead)
 	default:
-		return l, true
+		return n, true
 	}
-	return l, false
+	return 0, false
+}
+
+// amountText writes an amount of a unit as the file has it.
+func amountText(unit string, n int64) string {
+	if unit == "cost" {
+		return usd.Format(n)
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // get returns the limit of that name.

@@ -138,6 +138,7 @@ func (r *reader) top(root value, c *Config) {
 		m.word("reserve", &c.Estimate.Reserve, "learned", "max")
 		m.word("on_overrun", &c.Estimate.OnOverrun, "continue", "stop")
 	})
+	m.section("pricing", func(m *mapping) { r.pricing(m, &c.Pricing) })
 	m.section("metrics", func(m *mapping) {
 		m.matching("prefix", &c.Metrics.Prefix, metricPrefix, "letters, digits and _, or nothing")
 	})
@@ -149,6 +150,6 @@ func (r *reader) top(root value, c *Config) {
 		m.word("format", &c.Log.Format, "json", "text")
 		m.word("decisions", &c.Log.Decisions, "denied", "all", "sampled")
 	})
-	m.later("tls", "worker_policy", "admission", "pricing")
+	m.later("tls", "worker_policy", "admission")
 	m.done()
 }

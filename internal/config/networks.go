@@ -30,7 +30,7 @@ func (m *mapping) networks(key string, to *[]netip.Prefix, words bool) {
 	}
 	items, _ := v.items()
 	*to = nil
-	form := "an address such as 10.0.0.7 or a network such as 10.0.0.0/8"
+	form := networkForm
 	if words {
 		form += ", or loopback or private"
 	}
@@ -43,13 +43,8 @@ func (m *mapping) networks(key string, to *[]netip.Prefix, words bool) {
 		case words && s.text == "private":
 			*to = append(*to, privateNetworks()...)
 		default:
-			p, err := parseNetwork(s.text)
-			if errors.Is(err, errNoNetwork) {
-				s.expected(form)
-				continue
-			}
-			if err != nil {
-				s.fail("%v", err)
+			p, ok := s.network(form)
+			if !ok {
 				continue
 			}
 			if p.Bits() == 0 {
@@ -58,6 +53,20 @@ func (m *mapping) networks(key string, to *[]netip.Prefix, words bool) {
 			*to = append(*to, p)
 		}
 	}
+}
+
+const networkForm = "an address such as 10.0.0.7 or a network such as 10.0.0.0/8"
+
+// network reads an address or a network; form says what else could stand
+// there.
+func (s scalar) network(form string) (netip.Prefix, bool) {
+	p, err := parseNetwork(s.text)
+	if errors.Is(err, errNoNetwork) {
+		s.expected(form)
+	} else if err != nil {
+		s.fail("%v", err)
+	}
+	return p, err == nil
 }
 
 var errNoNetwork = errors.New("neither an address nor a network")

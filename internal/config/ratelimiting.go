@@ -21,13 +21,16 @@ func (r *reader) rateLimiting(m *mapping, c *RateLimiting) {
 		}
 		m.duration("queue_timeout", &c.Concurrent.QueueTimeout)
 	})
+	r.roles(m, c)
 	m.section("per_key", func(m *mapping) { r.perKey(m, c) })
 	m.section("per_model", func(m *mapping) { r.perModel(m, c) })
+	r.perEndpoint(m, c)
 	c.Global = m.limits("global")
 	r.tiers = append(r.tiers, tier{path: globalPath, own: c.Global, plan: c.Global, base: true})
 	if !m.laterWord("storage", "redis") {
 		m.word("storage", &c.Storage, "memory")
 	}
+	m.text("state_file", &c.StateFile)
 	m.duration("cleanup_interval", &c.CleanupInterval)
 	m.section("headers", func(m *mapping) { r.headers(m, &c.Headers) })
 	m.section("error_response", func(m *mapping) {
@@ -40,10 +43,12 @@ func (r *reader) rateLimiting(m *mapping, c *RateLimiting) {
 	})
 	m.word("algorithm", &c.Algorithm, "sliding_window", "fixed_window", "token_bucket")
 	m.section("window", func(m *mapping) { r.window(m, c) })
+	m.section("burst", func(m *mapping) { r.burst(m, &c.Burst) })
+	r.rules(m, c)
 	m.section("bypass", func(m *mapping) { r.bypass(m, &c.Bypass) })
 	whole(m, "max_keys", &c.MaxKeys, 1, maxAmount)
 	m.size("max_memory", &c.MaxMemory)
-	m.later("jwt_claims", "redis", "burst", "multi_tenant", "per_endpoint", "roles", "rules", "state_file", "storage_failure")
+	m.later("jwt_claims", "redis", "multi_tenant", "storage_failure")
 	for _, name := range limitNames() {
 		if e, ok := m.take(name); ok {
 			e.name.fail("a limit stands in a section: write it under default, or under global for all callers together")
@@ -57,7 +62,7 @@ const globalPath = "rate_limiting.global"
 // caller.
 func (r *reader) plan(m *mapping, c *RateLimiting) {
 	def := m.limits("default")
-	if !m.laterWord("strategy", "cost") && m.word("strategy", &c.Strategy, "requests", "tokens", "concurrent") && !m.has("limits") {
+	if m.word("strategy", &c.Strategy, "requests", "tokens", "cost", "concurrent") && !m.has("limits") {
 		r.warnAt("rate_limiting.strategy", "says what limits may hold, and there are none under limits")
 	}
 	limits := m.limits("limits")
@@ -100,14 +105,14 @@ func (r *reader) perKey(m *mapping, c *RateLimiting) {
 	for _, e := range given {
 		r.places[e.path] = e.name.place()
 		limits := e.limits(true)
-		r.tiers = append(r.tiers, tier{path: e.path, own: limits, plan: limits.over(c.Default)})
+		below := c.Default
 		if strings.Contains(e.key, "${") {
 			e.name.fail("a name is not expanded: write env:NAME in its place")
-			continue
-		}
-		if key, ok := r.keys.refer(secretText{e.name, e.key, e.key}); ok && seen.add(e.name, key.Digest) {
+		} else if key, ok := r.keys.refer(secretText{e.name, e.key, e.key}); ok && seen.add(e.name, key.Digest) {
 			c.PerKey.Keys = append(c.PerKey.Keys, KeyLimits{key, limits})
+			below = c.roleOf(key).over(c.Default)
 		}
+		r.tiers = append(r.tiers, tier{path: e.path, own: limits, plan: limits.over(below)})
 	}
 }
 
@@ -121,16 +126,7 @@ func (r *reader) perModel(m *mapping, c *RateLimiting) {
 		m.missing("models", "name a model and its limits")
 		return
 	}
-	given, ok := v.entries(func(i int, name string) string {
-		if len(name) > maxModelName { // an error, whose path need not be long
-			return v.path + "[" + strconv.Itoa(i) + "]"
-		}
-		return v.path + "[" + strconv.Quote(name) + "]"
-	})
-	if ok && len(v.node.Content) == 0 {
-		v.fail("names no model: name one, or remove per_model")
-	}
-	for _, e := range given {
+	for _, e := range v.named("names no model: name one, or remove per_model") {
 		r.places[e.path] = e.name.place()
 		limits := e.limits(false)
 		r.tiers = append(r.tiers, tier{path: e.path, own: limits, plan: limits})
@@ -140,6 +136,21 @@ func (r *reader) perModel(m *mapping, c *RateLimiting) {
 		}
 		c.PerModel.Models = append(c.PerModel.Models, ModelLimits{e.key, limits, e.name.node.Line})
 	}
+}
+
+// named returns the entries of a mapping whose names are the file's own.
+// empty says what is wrong when there are none.
+func (v value) named(empty string) []entry {
+	given, ok := v.entries(func(i int, name string) string {
+		if len(name) > maxModelName { // an error, whose path need not be long
+			return v.path + "[" + strconv.Itoa(i) + "]"
+		}
+		return v.path + "[" + strconv.Quote(name) + "]"
+	})
+	if ok && len(given) == 0 && len(v.node.Content) == 0 {
+		v.fail("%s", empty)
+	}
+	return given
 }
 
 const maxModelName = 128

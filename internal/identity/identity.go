@@ -3,6 +3,7 @@
 package identity
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -43,12 +44,15 @@ type Key struct {
 	Digest [sha256.Size]byte
 	// Bypass says that the key skips every limit.
 	Bypass bool
+	// Role and Tenant are its holder's. Empty is [traffic.RoleUser], and no tenant.
+	Role, Tenant string
 }
 
 // Options is what New needs.
 type Options struct {
 	// Keys are the listed keys. One that is listed twice has the ID of either
-	// and bypasses if either does.
+	// and bypasses if either does, with the role and tenant of the first that
+	// has one.
 	Keys []Key
 	// UnknownKeys says what the other keys are.
 	UnknownKeys UnknownKeys
@@ -88,23 +92,25 @@ func New(o Options) (*Identifier, error) {
 		nameKey: o.NameKey,
 		learned: o.Learned,
 	}
-	ids := make(map[[sha256.Size]byte]string, len(o.Keys))
+	known := make(map[[sha256.Size]byte]Key, len(o.Keys))
 	for n, k := range o.Keys {
 		if k.Digest == [sha256.Size]byte{} {
 			return nil, fmt.Errorf("identity: key %d (%q) has no digest: give the SHA-256 of its text", n+1, k.ID)
 		}
-		if id := ids[k.Digest]; k.ID == "" {
-			k.ID = id
-		} else if id != "" && id != k.ID {
-			return nil, fmt.Errorf("identity: %q and %q are the same key: give it one id", id, k.ID)
+		was := known[k.Digest]
+		if was.ID != "" && k.ID != "" && was.ID != k.ID {
+			return nil, fmt.Errorf("identity: %q and %q are the same key: give it one id", was.ID, k.ID)
 		}
+		k.ID, k.Bypass = cmp.Or(was.ID, k.ID), was.Bypass || k.Bypass
+		k.Role, k.Tenant = cmp.Or(was.Role, k.Role), cmp.Or(was.Tenant, k.Tenant)
+		known[k.Digest] = k
 		c := i.byDigest(k.Digest)
 		if k.ID != "" {
 			c.ID, c.Name = "key:"+k.ID, k.ID
 		}
-		c.Listed = true
-		c.Bypass = k.Bypass || i.listed[k.Digest].Bypass
-		i.listed[k.Digest], ids[k.Digest] = c, k.ID
+		c.Listed, c.Bypass = true, k.Bypass
+		c.Role, c.Tenant = cmp.Or(k.Role, traffic.RoleUser), k.Tenant
+		i.listed[k.Digest] = c
 	}
 	return i, nil
 }
@@ -169,12 +175,12 @@ func (i *Identifier) byDigest(digest [sha256.Size]byte) traffic.Caller {
 	b := hex.AppendEncode(append(room[:0], digestID...), digest[:])
 	b = hex.AppendEncode(append(b, hashName...), sum[:4])
 	text := string(b)
-	return traffic.Caller{ID: text[:cut], Name: text[cut:], Verified: true}
+	return traffic.Caller{ID: text[:cut], Name: text[cut:], Verified: true, Role: traffic.RoleUser}
 }
 
 // byAddress returns the caller of an address.
 func byAddress(addr netip.Addr) traffic.Caller {
 	var room [64]byte
 	id := string(clientaddr.AppendCallerKey(append(room[:0], addrID...), addr))
-	return traffic.Caller{ID: id, Name: id[len(addrID):]}
+	return traffic.Caller{ID: id, Name: id[len(addrID):], Role: traffic.RoleAnonymous}
 }

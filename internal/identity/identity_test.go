@@ -37,6 +37,7 @@ func keyed(key string) traffic.Caller {
 		ID:       "key-sha256:" + hex.EncodeToString(digest[:]),
 		Name:     "key-" + hex.EncodeToString(mac.Sum(nil))[:8],
 		Verified: true,
+		Role:     "user",
 	}
 }
 
@@ -45,7 +46,7 @@ func newIdentifier(t interface{ Fatal(...any) }, unknown identity.UnknownKeys, l
 		Keys: []identity.Key{
 			{ID: "alice", Digest: sum("alice-key")},
 			{Digest: sum("nameless-key")},
-			{ID: "root", Digest: sum("root-key"), Bypass: true},
+			{ID: "root", Digest: sum("root-key"), Bypass: true, Role: "admin", Tenant: "acme"},
 			{ID: "alice", Digest: sum("alice-new-key")},
 			{ID: "long", Digest: sum(strings.Repeat("x", 4096))},
 			{ID: "too long", Digest: sum(strings.Repeat("x", 4097))},
@@ -67,11 +68,11 @@ func request(remote string, header http.Header) *http.Request {
 
 func TestIdentify(t *testing.T) {
 	const remote = "192.0.2.1:1234"
-	byAddress := traffic.Caller{ID: "addr:192.0.2.1", Name: "192.0.2.1"}
-	alice := traffic.Caller{ID: "key:alice", Name: "alice", Verified: true, Listed: true}
+	byAddress := traffic.Caller{ID: "addr:192.0.2.1", Name: "192.0.2.1", Role: "anonymous"}
+	alice := traffic.Caller{ID: "key:alice", Name: "alice", Verified: true, Listed: true, Role: "user"}
 	nameless := keyed("nameless-key")
 	nameless.Listed = true
-	root := traffic.Caller{ID: "key:root", Name: "root", Verified: true, Listed: true, Bypass: true}
+	root := traffic.Caller{ID: "key:root", Name: "root", Verified: true, Listed: true, Bypass: true, Role: "admin", Tenant: "acme"}
 	long, tooLong := strings.Repeat("x", 4096), strings.Repeat("x", 4097)
 
 	var learned identity.Learned
@@ -100,17 +101,17 @@ func TestIdentify(t *testing.T) {
 		{"unknown, learned", identity.Learn, remote, bearer("learned-key"), keyed("learned-key"), "Authorization", "learned-key"},
 		{
 			"4096 bytes", identity.ByAddress, remote, bearer(long),
-			traffic.Caller{ID: "key:long", Name: "long", Verified: true, Listed: true},
+			traffic.Caller{ID: "key:long", Name: "long", Verified: true, Listed: true, Role: "user"},
 			"Authorization", long,
 		},
 		{"4097 bytes", identity.ByAddress, remote, bearer(tooLong), byAddress, "Authorization", tooLong},
 		{"4097 bytes, trust", identity.Trust, remote, bearer(tooLong), keyed(tooLong), "Authorization", tooLong},
 		{
 			"IPv6", identity.ByAddress, "[2001:db8:1:2::3]:1", nil,
-			traffic.Caller{ID: "addr:2001:db8:1:2::/64", Name: "2001:db8:1:2::/64"},
+			traffic.Caller{ID: "addr:2001:db8:1:2::/64", Name: "2001:db8:1:2::/64", Role: "anonymous"},
 			"", "",
 		},
-		{"unix socket", identity.ByAddress, "@", nil, traffic.Caller{ID: "addr:unknown", Name: "unknown"}, "", ""},
+		{"unix socket", identity.ByAddress, "@", nil, traffic.Caller{ID: "addr:unknown", Name: "unknown", Role: "anonymous"}, "", ""},
 		{"behind a proxy", identity.ByAddress, "10.0.0.1:1", http.Header{"X-Forwarded-For": {"192.0.2.1"}}, byAddress, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

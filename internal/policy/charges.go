@@ -2,6 +2,7 @@ package policy
 
 import (
 	"github.com/penstock-dev/penstock"
+	"github.com/penstock-dev/penstock/internal/pricing"
 	"github.com/penstock-dev/penstock/internal/traffic"
 )
 
@@ -31,7 +32,20 @@ func (p *Policy) Need(c *traffic.Caller, a *traffic.Ask) Need {
 	}
 	set(&n.Amounts, a.Input, output)
 	set(&n.Least, a.LeastInput, least)
+	if p.money {
+		price, _ := p.prices.Of(a.Model)
+		n.Amounts[penstock.Cost] = price.Cost(traffic.Usage{Input: a.Input, Output: output})
+		n.Least[penstock.Cost] = cheapest(price).Cost(traffic.Usage{Input: a.LeastInput, Output: least})
+	}
 	return n
+}
+
+// cheapest is a price at which all input costs what the cheapest of it does.
+func cheapest(p pricing.Price) pricing.Price {
+	for _, r := range []*pricing.Rates{&p.Rates, &p.Long} {
+		r.Input = min(r.Input, r.CachedInput, r.CacheWrites)
+	}
+	return p
 }
 
 // output is how many output tokens are reserved, and how many are the least. It
@@ -58,69 +72,107 @@ func (p *Policy) output(c *traffic.Caller, a *traffic.Ask) (reserve, least int64
 }
 
 // Charges appends to dst what the request is charged: its caller's plan, the
-// model's limits, and what all share. An amount that is a guess, or the
-// client's mere maximum, is cut to what the limit lets through at once; when
-// even the least is more, that is a TooLarge.
-func (p *Policy) Charges(dst []penstock.Charge, c *traffic.Caller, a *traffic.Ask, n *Need) ([]penstock.Charge, *TooLarge) {
-	begin := len(dst)
-	var tightest *Rule // of those that the request is too large for
-	add := func(g *group, key, overflow string, keep bool) {
-		for i := range g.rules {
-			l := &g.rules[i].Limit
-			amount, most := n.Amounts[l.Unit], l.Most()
-			if amount == 0 && n.Least[l.Unit] == 0 && !(a.Metered() && tokenUnit(l.Unit)) {
-				continue // of tokens even none is charged: it may turn out to be more
-			}
-			if n.Least[l.Unit] > most && (tightest == nil || most < tightest.Limit.Most()) {
-				tightest = &g.rules[i]
-			}
-			dst = append(dst, penstock.Charge{
-				Key:      key,
-				Limits:   g.limits,
-				Index:    i,
-				Amount:   min(max(amount, n.Least[l.Unit]), most),
-				Overflow: overflow,
-				Keep:     keep,
-			})
-		}
+// limits of the model and of the endpoint, the general rules that match, and
+// what all share. An amount that is a guess, or the client's mere maximum, is cut
+// to what the limit lets through at once; when even the least is more, that is a
+// TooLarge. Shadow charges are among them.
+func (p *Policy) Charges(dst []penstock.Charge, c *traffic.Caller, t Target, a *traffic.Ask, n *Need) ([]penstock.Charge, *TooLarge) {
+	k := charging{charges: dst, need: *n, metered: a.Metered()}
+	p.charge(&k, c, t, a)
+	if k.tightest == nil {
+		return k.charges, nil
 	}
-	// Who finds no room for a counter of its own shares one with its like.
-	overflow := "overflow"
-	if c.Verified {
-		overflow = "overflow of " + c.Tenant
-	}
-	if g := p.planOf(c); g != nil {
-		add(g, planKey(c), "plan|"+overflow, c.Listed)
-	}
-	if a.Metered() {
-		if m := p.modelOf(a.Model); m != nil && m.group != nil {
-			if p.perModel {
-				add(m.group, "model|"+m.name+"|"+c.ID, "model|"+m.name+"|"+overflow, c.Listed)
-			} else {
-				add(m.group, "model|"+m.name, "", true)
-			}
-		}
-	}
-	if p.global != nil {
-		add(p.global, globalKey, "", true)
-	}
-	if tightest == nil {
-		return dst, nil
-	}
-	return dst, &TooLarge{Rule: tightest, Message: tooLarge(tightest, dst[begin:], a, n)}
-}
-
-func tokenUnit(u penstock.Unit) bool {
-	return u == penstock.Tokens || u == penstock.InputTokens || u == penstock.OutputTokens
+	price, _ := p.prices.Of(a.Model)
+	return k.charges, &TooLarge{Rule: k.tightest, Message: tooLarge(k.tightest, k.charges[len(dst):], a, n, cheapest(price))}
 }
 
 // Precheck appends to dst the charges that are known before the body is read:
-// the request itself, of the plan and of what all share.
-func (p *Policy) Precheck(dst []penstock.Charge, c *traffic.Caller) []penstock.Charge {
+// the request itself, of all that does not ask for its model. There are no
+// shadows among them.
+func (p *Policy) Precheck(dst []penstock.Charge, c *traffic.Caller, t Target) []penstock.Charge {
 	var a traffic.Ask
-	n := p.Need(c, &a)
-	dst, _ = p.Charges(dst, c, &a, &n)
-	return dst
+	k := charging{charges: dst, need: p.Need(c, &a), early: true}
+	p.charge(&k, c, t, &a)
+	return k.charges
+}
+
+// charge charges a request by everything that it is charged by.
+func (p *Policy) charge(k *charging, c *traffic.Caller, t Target, a *traffic.Ask) {
+	if g := p.planOf(c); g != nil {
+		k.add(g, c, c.ID, c.Listed)
+	}
+	if k.metered && len(p.models) > 0 {
+		if m, ok := p.modelOf.Of(a.Model); ok && m.group != nil {
+			if p.perModel {
+				k.add(m.group, c, p.keys.caller(modelKey, m.name, c), c.Listed)
+			} else {
+				k.add(m.group, c, m.key, true)
+			}
+		}
+	}
+	if len(p.endpoints) > 0 {
+		if e := p.endpointOf(t); e != nil && e.group != nil {
+			k.add(e.group, c, p.keys.caller(endpointKey, e.name, c), c.Listed)
+		}
+	}
+	for i := range p.rules {
+		if r := &p.rules[i]; (r.early || !k.early) && r.matches(c, t, a) {
+			k.add(r.group, c, r.keyOf(&p.keys, c, t, a), r.all || c.Listed && r.few)
+		}
+	}
+	if p.global != nil {
+		k.add(p.global, c, globalKey, true)
+	}
+}
+
+// charging is the charging of one request.
+type charging struct {
+	charges  []penstock.Charge
+	need     Need
+	metered  bool
+	early    bool  // no shadow is charged
+	tightest *Rule // of those that the request is too large for
+}
+
+// add charges the request by the rules of a group.
+func (k *charging) add(g *group, c *traffic.Caller, key string, keep bool) {
+	overflow := ""
+	if !g.one {
+		overflow = g.overflow.of(c)
+	}
+	for i := range g.rules {
+		r := &g.rules[i]
+		unit := r.Limit.Unit
+		amount, least := k.need.Amounts[unit], k.need.Least[unit]
+		switch {
+		case amount == 0 && least == 0 && !(k.metered && ofUsage(unit)):
+			continue // of what is used even none is charged: it may turn out to be more
+		case r.Shadow && k.early:
+			continue
+		}
+		amount = max(amount, least)
+		if least <= r.most || !r.Shadow {
+			amount = min(amount, r.most)
+		}
+		if least > r.most && !r.Shadow && (k.tightest == nil || r.most < k.tightest.most) {
+			k.tightest = r
+		}
+		k.charges = append(k.charges, penstock.Charge{
+			Key:      key,
+			Limits:   g.limits,
+			Index:    i,
+			Amount:   amount,
+			Overflow: overflow,
+			Keep:     keep,
+			Shadow:   r.Shadow,
+		})
+	}
+}
+
+// ofUsage reports whether how much a request takes of the unit is known at its
+// end only.
+func ofUsage(u penstock.Unit) bool {
+	return u == penstock.Tokens || u == penstock.InputTokens || u == penstock.OutputTokens || u == penstock.Cost
 }
 
 // Standing appends to dst charges of nothing on every limit of the caller's
@@ -128,7 +180,7 @@ func (p *Policy) Precheck(dst []penstock.Charge, c *traffic.Caller) []penstock.C
 func (p *Policy) Standing(dst []penstock.Charge, c *traffic.Caller) []penstock.Charge {
 	g, key := p.global, globalKey
 	if c != nil {
-		g, key = p.planOf(c), planKey(c)
+		g, key = p.planOf(c), c.ID
 	}
 	if g == nil {
 		return dst
@@ -138,12 +190,6 @@ func (p *Policy) Standing(dst []penstock.Charge, c *traffic.Caller) []penstock.C
 	}
 	return dst
 }
-
-// The keys of counters. A plan's is the caller's alone: two plans are not two
-// budgets.
-const globalKey = "global"
-
-func planKey(c *traffic.Caller) string { return "plan|" + c.ID }
 
 // Learn takes in how long an answer was that came to its end.
 func (p *Policy) Learn(c *traffic.Caller, a *traffic.Ask, u traffic.Usage) {

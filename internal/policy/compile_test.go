@@ -31,25 +31,25 @@ rate_limiting:
 		want   []string // of alice's plan
 	}{
 		{"{requests_per_minute: 120}", []string{
-			"per_key.requests_per_minute under plan|key:alice: 1",
-			"default.tokens_per_minute under plan|key:alice: 15",
-			"default.concurrent_requests under plan|key:alice: 1",
+			"per_key.requests_per_minute under key:alice: 1",
+			"default.tokens_per_minute under key:alice: 15",
+			"default.concurrent_requests under key:alice: 1",
 		}},
 		{"{concurrent_requests: 9, requests_per_hour: 5}", []string{
-			"default.requests_per_minute under plan|key:alice: 1",
-			"default.tokens_per_minute under plan|key:alice: 15",
-			"per_key.concurrent_requests under plan|key:alice: 1",
-			"per_key.requests_per_hour under plan|key:alice: 1",
+			"default.requests_per_minute under key:alice: 1",
+			"default.tokens_per_minute under key:alice: 15",
+			"per_key.concurrent_requests under key:alice: 1",
+			"per_key.requests_per_hour under key:alice: 1",
 		}},
 		{"{tokens_per_minute: unlimited}", []string{
-			"default.requests_per_minute under plan|key:alice: 1",
-			"default.concurrent_requests under plan|key:alice: 1",
+			"default.requests_per_minute under key:alice: 1",
+			"default.concurrent_requests under key:alice: 1",
 		}},
 		{"{tokens_per_minute: unlimited, requests_per_minute: unlimited, concurrent_requests: unlimited}", nil},
 		{"{tokens_per_day: unlimited}", []string{ // lifts nothing
-			"default.requests_per_minute under plan|key:alice: 1",
-			"default.tokens_per_minute under plan|key:alice: 15",
-			"default.concurrent_requests under plan|key:alice: 1",
+			"default.requests_per_minute under key:alice: 1",
+			"default.tokens_per_minute under key:alice: 15",
+			"default.concurrent_requests under key:alice: 1",
 		}},
 	}
 	for _, tt := range tests {
@@ -58,16 +58,16 @@ rate_limiting:
 			t.Errorf("%s (-want +got):\n%s", tt.limits, diff)
 		}
 		others := []string{
-			"default.requests_per_minute under plan|key:bob: 1",
-			"default.tokens_per_minute under plan|key:bob: 15",
-			"default.concurrent_requests under plan|key:bob: 1",
+			"default.requests_per_minute under key:bob: 1",
+			"default.tokens_per_minute under key:bob: 15",
+			"default.concurrent_requests under key:bob: 1",
 		}
 		if diff := cmp.Diff(others, charged(p, named("bob"), chat("m", 10, 5))); diff != "" {
 			t.Errorf("%s, of somebody else (-want +got):\n%s", tt.limits, diff)
 		}
 	}
 	off := compile(t, strings.Replace(head, "per_key:\n", "per_key:\n    enabled: false\n", 1)+"{requests_per_minute: 1}")
-	if got := charged(off, named("alice"), chat("m", 10, 5))[0]; got != "default.requests_per_minute under plan|key:alice: 1" {
+	if got := charged(off, named("alice"), chat("m", 10, 5))[0]; got != "default.requests_per_minute under key:alice: 1" {
 		t.Errorf("per_key is off, and alice is charged %s", got)
 	}
 }
@@ -167,7 +167,7 @@ func TestGlobal(t *testing.T) {
   global: {requests_per_minute: 100, tokens_per_hour: 1000}
 `)
 	want := []string{
-		"default.requests_per_minute under plan|addr:192.0.2.1: 1",
+		"default.requests_per_minute under addr:192.0.2.1: 1",
 		"per_model.m.requests_per_minute under model|m|addr:192.0.2.1: 1",
 		"global.requests_per_minute under global: 1",
 		"global.tokens_per_hour under global: 15",
@@ -186,7 +186,7 @@ func TestGlobal(t *testing.T) {
 		seen[r.Shown] = true
 	}
 	n := p.Need(visitor(), chat("m", 10, 5))
-	charges, _ := p.Charges(nil, visitor(), chat("m", 10, 5), &n)
+	charges, _ := p.Charges(nil, visitor(), Target{}, chat("m", 10, 5), &n)
 	if last := charges[len(charges)-1]; !last.Keep || last.Overflow != "" {
 		t.Errorf("what all share has no room kept for it: %+v", last)
 	}
@@ -210,7 +210,7 @@ rate_limiting:
 		if got := charged(p, visitor(), chat("m", 1, 1)); got != nil {
 			t.Errorf("%s: charged %v", text, got)
 		}
-		if len(p.Rules()) != 0 || len(p.Standing(nil, nil)) != 0 || len(p.Standing(nil, visitor())) != 0 || len(p.Precheck(nil, visitor())) != 0 {
+		if len(p.Rules()) != 0 || len(p.Standing(nil, nil)) != 0 || len(p.Standing(nil, visitor())) != 0 || len(p.Precheck(nil, visitor(), Target{})) != 0 {
 			t.Errorf("%s: there are rules", text)
 		}
 		c := visitor()
@@ -233,7 +233,7 @@ func TestPrecheck(t *testing.T) {
 `)
 	var got []string
 	room := make([]penstock.Charge, 0, 8)
-	charges := p.Precheck(room, visitor())
+	charges := p.Precheck(room, visitor(), Target{})
 	for i := range charges {
 		got = append(got, p.Rule(&charges[i]).Name)
 		if charges[i].Amount != 1 {
@@ -315,7 +315,7 @@ func TestKeptIsEnough(t *testing.T) {
 			for j := range models {
 				a := chat("m"+string(rune('a'+j)), 1, 1)
 				n := p.Need(who, a)
-				charges, _ := p.Charges(nil, who, a, &n)
+				charges, _ := p.Charges(nil, who, Target{}, a, &n)
 				for k := range charges {
 					if charges[k].Keep {
 						keys[charges[k].Key] = true

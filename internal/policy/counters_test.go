@@ -24,7 +24,7 @@ func newAsker(t *testing.T, o penstock.MemoryOptions) *asker {
 func (k *asker) ask(p *Policy, c *traffic.Caller, a *traffic.Ask) string {
 	k.t.Helper()
 	n := p.Need(c, a)
-	charges, large := p.Charges(nil, c, a, &n)
+	charges, large := p.Charges(nil, c, Target{}, a, &n)
 	if large != nil {
 		k.t.Fatal(large.Message)
 	}

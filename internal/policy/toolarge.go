@@ -2,8 +2,12 @@ package policy
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/penstock-dev/penstock"
+	"github.com/penstock-dev/penstock/internal/pricing"
+	"github.com/penstock-dev/penstock/internal/pricing/usd"
 	"github.com/penstock-dev/penstock/internal/traffic"
 )
 
@@ -21,44 +25,104 @@ type TooLarge struct {
 const bytesPerToken = 128
 
 // tooLarge tells the client of a request that can never pass what would pass
-// every one of the charges.
-func tooLarge(r *Rule, charges []penstock.Charge, a *traffic.Ask, n *Need) string {
-	var most penstock.Amounts
-	for u := range most {
-		most[u] = penstock.MaxAmount
+// every one of the charges. price is what its tokens cost at the least.
+func tooLarge(r *Rule, charges []penstock.Charge, a *traffic.Ask, n *Need, price pricing.Price) string {
+	var most room
+	for u := range most.Amounts {
+		most.Amounts[u] = penstock.MaxAmount
 	}
+	most.price = price
 	for i := range charges {
-		l := charges[i].Limit()
-		most[l.Unit] = min(most[l.Unit], l.Most())
+		if !charges[i].Shadow {
+			l := charges[i].Limit()
+			most.Amounts[l.Unit] = min(most.Amounts[l.Unit], l.Most())
+		}
 	}
-	words := map[penstock.Unit]string{
-		penstock.InputTokens:  "input tokens",
-		penstock.OutputTokens: "output tokens",
-		penstock.Tokens:       "tokens",
-	}[r.Limit.Unit]
-	text := fmt.Sprintf("This request needs at least %d %s; at most %d can pass at once. ", n.Least[r.Limit.Unit], words, r.Limit.Most())
+	text := fmt.Sprintf("This request needs at least %s; at most %s can pass at once. ", amountWords(r.Limit.Unit, n.Least[r.Limit.Unit]), amountText(r.Limit.Unit, r.Limit.Most()))
 
 	input, output := n.Least[penstock.InputTokens], n.Least[penstock.OutputTokens]
 	// What there is room for of one while the other stays as it is.
-	inputRoom := min(most[penstock.InputTokens], most[penstock.Tokens]-output)
-	outputRoom := min(most[penstock.OutputTokens], most[penstock.Tokens]-input)
+	inputRoom, outputRoom := most.input(output), most.output(input)
 	answers := max(a.Answers, 1)
 	switch {
-	case input <= most[penstock.InputTokens] && outputRoom >= answers:
+	case input <= most.input(0) && outputRoom >= answers:
 		return text + "Ask for at most " + outputWords(outputRoom, answers) + "."
-	case output <= most[penstock.OutputTokens] && inputRoom > 0:
+	case output <= most.output(0) && inputRoom > 0:
 		return text + "Send at most " + inputWords(inputRoom, a) + "."
-	case input <= most[penstock.InputTokens] && outputRoom > 0:
+	case input <= most.input(0) && (outputRoom > 0 || most.output(0) == 0):
 		return text + "Ask for at most " + outputWords(outputRoom, answers) + "."
 	}
 	// Both are too large: they share what there is.
-	outputRoom = min(most[penstock.OutputTokens], most[penstock.Tokens]/2)
+	half := most
+	half.Amounts[penstock.Tokens] /= 2
+	if half.Amounts[penstock.Cost] < penstock.MaxAmount {
+		half.Amounts[penstock.Cost] /= 2
+	}
+	outputRoom = half.output(0)
 	if outputRoom >= answers {
 		outputRoom -= outputRoom % answers
 	}
-	inputRoom = min(most[penstock.InputTokens], most[penstock.Tokens]-outputRoom)
-	outputRoom = min(most[penstock.OutputTokens], most[penstock.Tokens]-inputRoom)
+	if inputRoom = most.input(outputRoom); inputRoom == 0 { // no output leaves room for input
+		inputRoom = most.input(0)
+	}
+	if inputRoom == 0 { // not even one token can be paid
+		return text + "No request to this model is as small as that."
+	}
+	outputRoom = most.output(inputRoom)
 	return text + "Send at most " + inputWords(inputRoom, a) + ", and ask for at most " + outputWords(outputRoom, answers) + "."
+}
+
+// room is what can pass at once, at a price.
+type room struct {
+	penstock.Amounts
+	price pricing.Price
+}
+
+// input is how many input tokens can pass beside so many output tokens.
+func (m *room) input(output int64) int64 {
+	return m.paid(min(m.Amounts[penstock.InputTokens], m.Amounts[penstock.Tokens]-output), func(n int64) traffic.Usage {
+		return traffic.Usage{Input: n, Output: output}
+	})
+}
+
+// output is how many output tokens can pass beside so many input tokens.
+func (m *room) output(input int64) int64 {
+	return m.paid(min(m.Amounts[penstock.OutputTokens], m.Amounts[penstock.Tokens]-input), func(n int64) traffic.Usage {
+		return traffic.Usage{Input: input, Output: n}
+	})
+}
+
+// paid is how many tokens, at most so many, there is money for: a usage costs the
+// more, the larger it is.
+func (m *room) paid(most int64, usage func(n int64) traffic.Usage) int64 {
+	if most <= 0 || m.Amounts[penstock.Cost] == penstock.MaxAmount {
+		return max(most, 0)
+	}
+	paid := int64(0)
+	for paid < most {
+		more := most - (most-paid)/2 // of what lies above, the middle
+		if m.price.Cost(usage(more)) <= m.Amounts[penstock.Cost] {
+			paid = more
+		} else {
+			most = more - 1
+		}
+	}
+	return paid
+}
+
+// amountText and amountWords write an amount of a unit for people.
+func amountText(u penstock.Unit, n int64) string {
+	if u == penstock.Cost {
+		return usd.Format(n)
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+func amountWords(u penstock.Unit, n int64) string {
+	if u == penstock.Cost {
+		return usd.Format(n) + " US dollars"
+	}
+	return amountText(u, n) + " " + strings.ReplaceAll(u.String(), "_", " ")
 }
 
 // outputWords says n output tokens as the request asks for them: in each of its

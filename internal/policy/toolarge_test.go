@@ -4,11 +4,13 @@ import (
 	"context"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"github.com/penstock-dev/penstock"
+	"github.com/penstock-dev/penstock/internal/pricing/usd"
 	"github.com/penstock-dev/penstock/internal/traffic"
 )
 
@@ -79,6 +81,30 @@ func TestTooLarge(t *testing.T) {
 			"per_model.m.tokens_per_minute", "This request needs at least 13 tokens; at most 10 can pass at once. Send at most 1280 bytes of text.",
 		},
 		{
+			"money", "rate_limiting: {default: {cost_per_minute: 0.0075}}", chat("m", 3201, -1),
+			"default.cost_per_minute", "This request needs at least 0.007575 US dollars; at most 0.0075 can pass at once. Send at most 12800 bytes of text.",
+		},
+		{
+			"money, at the price of cached input", "pricing: {default: {cached_input: 7.5}}\nrate_limiting: {default: {cost_per_minute: 0.0075}}", chat("m", 32001, -1),
+			"default.cost_per_minute", "This request needs at least 0.0075075 US dollars; at most 0.0075 can pass at once. Send at most 128000 bytes of text.",
+		},
+		{
+			"money for output", most + "rate_limiting: {default: {cost_per_minute: 0.01}}", chat("m", 320, 62),
+			"default.cost_per_minute", "This request needs at least 0.01005 US dollars; at most 0.01 can pass at once. Ask for at most 61 output tokens.",
+		},
+		{
+			"money for both", most + "rate_limiting: {default: {cost_per_minute: 0.01}}", chat("m", 32000, 100),
+			"default.cost_per_minute", "This request needs at least 0.09 US dollars; at most 0.01 can pass at once. Send at most 8576 bytes of text, and ask for at most 33 output tokens.",
+		},
+		{
+			"no money at all", "rate_limiting: {default: {cost_per_minute: 0.00007}}", chat("m", 1, -1),
+			"default.cost_per_minute", "This request needs at least 0.000075 US dollars; at most 0.00007 can pass at once. No request to this model is as small as that.",
+		},
+		{
+			"a rule's", "rate_limiting: {rules: [{name: r, match: {model: m}, limit: {tokens: 10, per: 1m, algorithm: token_bucket, capacity: 12}}, {name: s, limit: {tokens: 5, per: 1m}, mode: shadow}]}", chat("m", 400, -1),
+			"rules.r", "This request needs at least 13 tokens; at most 12 can pass at once. Send at most 1536 bytes of text.",
+		},
+		{
 			"a bucket's", "rate_limiting: {algorithm: token_bucket, default: {tokens_per_minute: 10}}", chat("m", 400, -1),
 			"default.tokens_per_minute", "This request needs at least 13 tokens; at most 10 can pass at once. Send at most 1280 bytes of text.",
 		},
@@ -86,7 +112,7 @@ func TestTooLarge(t *testing.T) {
 	for _, tt := range tests {
 		p := compile(t, tt.text)
 		n := p.Need(visitor(), tt.ask)
-		_, large := p.Charges(nil, visitor(), tt.ask, &n)
+		_, large := p.Charges(nil, visitor(), Target{}, tt.ask, &n)
 		switch {
 		case large == nil && tt.want != "":
 			t.Errorf("%s: it passes", tt.what)
@@ -116,23 +142,30 @@ func said(r *regexp.Regexp, message string) (int64, bool) {
 // on which nothing is used, and one that goes one further in anything that the
 // message names does not.
 func TestTooLargeIsTrue(t *testing.T) {
-	names := []string{"tokens_per_minute", "tokens_per_hour", "input_tokens_per_minute", "output_tokens_per_minute"}
-	found := 0
+	names := []string{"tokens_per_minute", "tokens_per_hour", "input_tokens_per_minute", "output_tokens_per_minute", "cost_per_minute"}
+	found, unpayable := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		limits := func(what string) (text string) {
 			for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(names), 1, 3, rapid.ID).Draw(t, what) {
-				text += name + ": " + strconv.Itoa(rapid.OneOf(rapid.IntRange(1, 8), rapid.IntRange(1, 2000)).Draw(t, name)) + ", "
+				n := rapid.OneOf(rapid.IntRange(1, 8), rapid.IntRange(1, 2000)).Draw(t, name)
+				if name == "cost_per_minute" {
+					text += name + ": " + usd.Format(int64(n)*rapid.SampledFrom([]int64{1, 997, 75_000, 150_000}).Draw(t, "nano")) + ", "
+					continue
+				}
+				text += name + ": " + strconv.Itoa(n) + ", "
 			}
 			return "{" + text + "}"
 		}
 		p := compile(t, "rate_limiting:\n  algorithm: "+rapid.SampledFrom([]string{"sliding_window", "fixed_window", "token_bucket"}).Draw(t, "algorithm")+
 			"\n  default: "+limits("default")+"\n  global: "+limits("global")+
-			"\nestimate: {reserve: "+rapid.SampledFrom([]string{"learned", "max"}).Draw(t, "reserve")+"}\n")
+			"\nestimate: {reserve: "+rapid.SampledFrom([]string{"learned", "max"}).Draw(t, "reserve")+"}\n"+
+			"pricing: {default: {"+rapid.SampledFrom([]string{"", "input: 0, ", "input: 30, ", "cached_input: 0.1, "}).Draw(t, "input")+
+			"output: "+rapid.SampledFrom([]string{"150", "0", "0.001", "31.7"}).Draw(t, "output")+"}}\n")
 		a := drawAsk(t)
 		c := visitor()
 		passes := func(a *traffic.Ask) bool {
 			n := p.Need(c, a)
-			charges, large := p.Charges(nil, c, a, &n)
+			charges, large := p.Charges(nil, c, Target{}, a, &n)
 			if large != nil {
 				return false
 			}
@@ -146,7 +179,7 @@ func TestTooLargeIsTrue(t *testing.T) {
 			return true
 		}
 		n := p.Need(c, a)
-		_, large := p.Charges(nil, c, a, &n)
+		_, large := p.Charges(nil, c, Target{}, a, &n)
 		if large == nil {
 			if !passes(a) {
 				t.Fatal("no message, and it does not pass")
@@ -154,6 +187,15 @@ func TestTooLargeIsTrue(t *testing.T) {
 			return
 		}
 		found++
+		if strings.HasSuffix(large.Message, "No request to this model is as small as that.") {
+			unpayable++
+			least := *a
+			least.TextBytes, least.Input, least.LeastInput, least.MaxOutput = 1, 1, 1, -1
+			if passes(&least) {
+				t.Fatalf("one token passes: %s", large.Message)
+			}
+			return
+		}
 
 		// The changes that the message names, each to be made by a number.
 		var changes []func(a *traffic.Ask, n int64)
@@ -190,7 +232,7 @@ func TestTooLargeIsTrue(t *testing.T) {
 			}
 		}
 	})
-	if found == 0 {
-		t.Error("no request was too large")
+	if found == 0 || unpayable == 0 {
+		t.Errorf("%d requests were too large, %d for any", found, unpayable)
 	}
 }
