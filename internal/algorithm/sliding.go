@@ -40,6 +40,13 @@ func Word(step, amount int64) uint64 {
 	return uint64(step&stepMask)<<amountBits | uint64(amount)&amountMask
 }
 
+// At returns the i-th live step, the oldest being 0, and the amount charged in
+// it.
+func (s *Steps) At(i int) (step, amount int64) {
+	w := *s.word(i)
+	return s.number(w), int64(w & amountMask)
+}
+
 // word returns the i-th live step, the oldest being 0.
 func (s *Steps) word(i int) *uint64 { return &s.Ring[(s.Head+i)&(len(s.Ring)-1)] }
 

@@ -174,6 +174,7 @@ func TestReloadNeedsARestart(t *testing.T) {
 		{"admin-s3cret", "other-s3cret", `["admin.token"]`},
 		{"before_", "after_", `["metrics.prefix"]`},
 		{"format: json", "format: text", `["log.format"]`},
+		{"metrics:", "rate_limiting: {state_file: state}\nmetrics:", `["rate_limiting.state_file"]`},
 		{before, "shutdown_grace: 10s\n", `["admin.token","metrics.prefix"]`}, // the flags' addresses and the usual format
 	} {
 		for _, again := range []string{"", "\nrequest_timeout: 5m"} {

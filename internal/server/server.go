@@ -44,6 +44,8 @@ type Server struct {
 	metrics *telemetry.Metrics
 	learned *identity.Learned
 	answers *policy.Learned
+	peeker  *provider.Peeker
+	state   *keeper // nil without rate_limiting.state_file
 	nameKey [32]byte
 	level   *slog.LevelVar
 
@@ -76,9 +78,10 @@ type Options struct {
 	Wrap func(penstock.Store) penstock.Store
 }
 
-// New loads the configuration and listens; Run serves. What is wrong with the
-// configuration comes as config.Errors.
-func New(o Options) (*Server, error) {
+// New loads the configuration, takes up the counters of a state file, and
+// listens; Run serves. What is wrong with the configuration comes as
+// config.Errors.
+func New(o Options) (_ *Server, err error) {
 	c, warnings, err := o.Load()
 	if err != nil {
 		return nil, err
@@ -86,13 +89,26 @@ func New(o Options) (*Server, error) {
 	if len(c.Workers) == 0 {
 		return nil, config.Errors{{File: "--worker-urls", Message: "no worker to send requests to: say --worker-urls http://HOST:PORT, or add workers to the configuration"}}
 	}
-	s := &Server{load: o.Load, started: c, learned: new(identity.Learned), answers: policy.NewLearned(), level: new(slog.LevelVar)}
+	s := &Server{
+		load: o.Load, started: c, level: new(slog.LevelVar),
+		learned: new(identity.Learned), answers: policy.NewLearned(), peeker: provider.NewPeeker(),
+	}
 	_, _ = rand.Read(s.nameKey[:]) // never fails
 	s.log = newLogger(c, o.Log, s.level)
 	if s.queue, err = queue.New(slots(c)); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	s.store = penstock.NewMemoryStore(penstock.MemoryOptions{})
+	s.store = penstock.NewMemoryStore(penstock.MemoryOptions{MaxBytes: c.RateLimiting.MaxMemory})
+	if path := c.RateLimiting.StateFile; path != "" {
+		if err := s.openState(path); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				_ = s.state.file.Close()
+			}
+		}()
+	}
 	var store penstock.Store = s.store
 	if o.Wrap != nil {
 		store = o.Wrap(store)
@@ -110,7 +126,7 @@ func New(o Options) (*Server, error) {
 		Limiter: s.limiter,
 		Queue:   s.queue,
 		Workers: s.pool,
-		Peeker:  provider.NewPeeker(),
+		Peeker:  s.peeker,
 		Metrics: s.metrics,
 		Log:     s.log,
 	})
@@ -256,7 +272,7 @@ func sets(names []string) []reply.Set {
 // listed are the keys that the configuration names, wherever it does.
 func listed(c *config.Config) (keys []identity.Key) {
 	for _, k := range c.Auth.Keys {
-		keys = append(keys, identity.Key{ID: k.ID, Digest: k.Digest})
+		keys = append(keys, identity.Key{ID: k.ID, Digest: k.Digest, Role: k.Role, Tenant: k.Tenant})
 	}
 	if c.RateLimiting.PerKey.Enabled {
 		for _, k := range c.RateLimiting.PerKey.Keys {
@@ -333,6 +349,7 @@ func (s *Server) Run(ctx context.Context) error {
 	go func() { failed <- s.frontServer.Serve(s.front) }()
 	go func() { failed <- s.backServer.Serve(s.back) }()
 	go s.sweep(base)
+	s.state.start()
 	s.log.Info("serving", "listen", s.Addr().String(), "admin_listen", s.AdminAddr().String(), "workers", len(s.pool.Stats()), "version", telemetry.Version())
 
 	for {
@@ -340,6 +357,7 @@ func (s *Server) Run(ctx context.Context) error {
 		case err := <-failed:
 			_ = s.frontServer.Close()
 			_ = s.backServer.Close()
+			s.state.stop()
 			return fmt.Errorf("server: %w", err)
 		case <-hangUp:
 			_ = s.Reload() // it is logged
@@ -385,6 +403,7 @@ func (s *Server) shutDown(again <-chan os.Signal, cut func()) {
 	}
 	s.pool.Update(nil)
 	_ = s.backServer.Close()
+	s.state.stop()
 	s.log.Info("stopped")
 }
 

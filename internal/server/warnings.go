@@ -2,6 +2,8 @@ package server
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/penstock-dev/penstock/internal/config"
 	"github.com/penstock-dev/penstock/internal/gateway"
@@ -33,6 +35,33 @@ func Warnings(c *config.Config, p *policy.Policy) (warnings []config.Warning) {
 			warn(at, "does nothing: this route of the workers' is closed; routes.allow opens it, a bypass does not")
 		}
 	}
+	// Rules that name none but paths whose requests they never see.
+	unseen := func(at string, paths []string) {
+		why := ""
+		for _, path := range paths {
+			switch {
+			case strings.Contains(path, "*"):
+				return
+			case path == "/health":
+				why = "never matches: penstock answers this path itself"
+			case gateway.Closed(path) && !gateway.Opens(c.Routes.Allow, path):
+				why = "never matches: this route of the workers' is closed; routes.allow opens it"
+			case slices.Contains(c.RateLimiting.Bypass.Paths, path):
+				why = "matches this path in another spelling alone: as it stands, bypass.paths lets it skip every limit"
+			default:
+				return
+			}
+		}
+		if why != "" {
+			warn(at, why)
+		}
+	}
+	for i, e := range c.RateLimiting.PerEndpoint {
+		unseen(fmt.Sprintf("rate_limiting.per_endpoint[%d].path", i), []string{e.Path})
+	}
+	for i, r := range c.RateLimiting.Rules {
+		unseen(fmt.Sprintf("rate_limiting.rules[%d].match.path", i), r.Match.Paths)
+	}
 	return warnings
 }
 
@@ -59,6 +88,7 @@ func (s *Server) needRestart(c *config.Config) (keys []string) {
 		{"admin.token", c.Admin.Token != was.Admin.Token},
 		{"metrics.prefix", c.Metrics.Prefix != was.Metrics.Prefix},
 		{"log.format", c.Log.Format != was.Log.Format},
+		{"rate_limiting.state_file", c.RateLimiting.StateFile != was.RateLimiting.StateFile},
 	} {
 		if k.changed {
 			keys = append(keys, k.key)

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -56,6 +57,9 @@ type Metrics struct {
 	cost      *prometheus.CounterVec
 	unlisted  *prometheus.CounterVec
 	estimate  prometheus.Histogram
+	state     prometheus.Counter
+
+	began, ended atomic.Int64 // requests
 
 	allowed, denied prometheus.Counter
 
@@ -131,6 +135,7 @@ func NewMetrics(prefix string, g Gauges) *Metrics {
 	m.cost = counters("cost_usd_total", "What was used, in US dollars, by model.", "model")
 	m.unlisted = counters("unlisted_price_total", "Requests that cost pricing.default since their model has no price, by model.", "model")
 	m.errors = counter("store_errors_total", "Calls of the store that failed.")
+	m.state = counter("state_write_errors_total", "Writes of the state file that failed.")
 	m.unmetered = counters("unmetered_total", "POSTs whose body was passed on unread, by path.", "path")
 	m.estimate = histogram("token_estimate_error_ratio", "What was reserved of tokens over what was used, less one, where the worker reported it.",
 		[]float64{-.9, -.5, -.25, -.1, -.05, 0, .05, .1, .25, .5, 1, 2, 4, 8, 16, 64})
@@ -248,12 +253,23 @@ func (m *Metrics) Hits() (hits []Hit) {
 
 // Began counts a request that is being answered, and Ended that it no longer
 // is, with the time since its headers.
-func (m *Metrics) Began() { m.inFlight.Inc() }
+func (m *Metrics) Began() {
+	m.inFlight.Inc()
+	m.began.Add(1)
+}
 
 // Ended counts a request that was answered to its end.
 func (m *Metrics) Ended(took time.Duration) {
 	m.inFlight.Dec()
 	m.durations.Observe(took.Seconds())
+	m.ended.Add(1)
+}
+
+// Requests returns how many requests have begun so far, and how many of them
+// have ended. When the two are the same, nothing was in flight at that moment.
+func (m *Metrics) Requests() (began, ended int64) {
+	ended = m.ended.Load() // first, so that no request has ended that did not begin
+	return m.began.Load(), ended
 }
 
 // Waited counts the time that a request waited for a slot.
@@ -332,6 +348,9 @@ var knownPaths = func() map[string]bool {
 
 // StoreFailed counts a call of the store that failed.
 func (m *Metrics) StoreFailed() { m.errors.Inc() }
+
+// StateWriteFailed counts a write of the state file that failed.
+func (m *Metrics) StateWriteFailed() { m.state.Inc() }
 
 type debtCollector struct {
 	desc *prometheus.Desc

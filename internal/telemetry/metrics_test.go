@@ -88,6 +88,7 @@ func play(m *Metrics) {
 	m.Unmetered("/v1/audio/speech")
 	m.Unmetered("/whatever/somebody/asks")
 	m.StoreFailed()
+	m.StateWriteFailed()
 }
 
 func gauges() Gauges {
@@ -311,3 +312,23 @@ type deaf struct{ header http.Header }
 func (d *deaf) Header() http.Header       { return d.header }
 func (d *deaf) WriteHeader(int)           {}
 func (d *deaf) Write([]byte) (int, error) { return 0, errors.Join(io.ErrClosedPipe) }
+
+// TestRequests: who asks while a request is in flight sees that one is.
+func TestRequests(t *testing.T) {
+	m := NewMetrics("", Gauges{})
+	for i, step := range []struct {
+		do           func()
+		began, ended int64
+	}{
+		{func() {}, 0, 0},
+		{m.Began, 1, 0},
+		{m.Began, 2, 0},
+		{func() { m.Ended(0) }, 2, 1},
+		{func() { m.Ended(0) }, 2, 2},
+	} {
+		step.do()
+		if began, ended := m.Requests(); began != step.began || ended != step.ended {
+			t.Errorf("step %d: %d began, %d ended", i, began, ended)
+		}
+	}
+}

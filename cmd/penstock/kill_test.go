@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bufio"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/penstock-dev/penstock/internal/statefile"
+)
+
+var kills = flag.Int("kills", 3, "how often TestKill kills the program")
+
+// TestKill kills the program at random moments, while callers ask, and starts
+// it again on the same state file. It always starts; it goes on from exactly
+// what the file says; the file has everything that was answered up to its own
+// moment, and nothing that nobody asked for; and that moment lies no more than
+// a few seconds before the end.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	worker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") }))
+	defer worker.Close()
+	dir := t.TempDir()
+	state := filepath.Join(dir, "state")
+	const plenty = 1_000_000_000
+	used := int64(0)      // at the start of a life
+	admitted := int64(0)  // over all lives
+	forgotten := int64(0) // of what was admitted
+	midWrite := 0
+	p := serveUntilKilled(t, dir, worker.URL, plenty)
+	p.use(t)
+	for round := range *kills {
+		admitted++ // that use
+		begun := time.Now()
+		var lives [4]life
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		for i := range lives {
+			wg.Go(func() { lives[i].ask(p.url, stop) })
+		}
+		midWrite += untilTheEnd(t, state, round, rnd)
+		p.kill()
+		close(stop)
+		wg.Wait()
+
+		at := writtenAt(t, state)
+		answered, asked, early := int64(1), int64(1), int64(0)
+		if at.After(begun) {
+			early = 1 // the first one
+		}
+		for i := range lives {
+			l := &lives[i]
+			answered += int64(len(l.answered))
+			asked += l.asked
+			for _, t := range l.answered {
+				// The clock of the store counts whole microseconds, and may differ
+				// from ours by what ours was slewed meanwhile.
+				if t.Before(at.Add(-50 * time.Millisecond)) {
+					early++
+				}
+			}
+		}
+		admitted += answered - 1
+		p = serveUntilKilled(t, dir, worker.URL, plenty)
+		written := plenty - p.use(t) - 1
+		took := written - used
+		switch {
+		case took < early || took > asked:
+			t.Errorf("life %d: the file has %d more than before, want %d (answered until it was written) to %d (asked)", round, took, early, asked)
+		case round%3 == 0 && (!at.After(begun) || at.Sub(begun) > 10*time.Second):
+			t.Errorf("life %d: the file says how it was %v after the start", round, at.Sub(begun))
+		}
+		forgotten += max(0, answered-took)
+		used = written
+	}
+	// The last life shows what is left of the limit, and nothing passes it.
+	p.kill()
+	const left = 50
+	limit := used + left
+	p = serveUntilKilled(t, dir, worker.URL, limit)
+	for n := 0; ; n++ {
+		resp, err := http.Get(p.url + "/v1/models")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode == http.StatusTooManyRequests {
+			if n != left {
+				t.Errorf("%d were admitted of %d that were left", n, left)
+			}
+			break
+		}
+		admitted++
+	}
+	if admitted > limit+forgotten {
+		t.Errorf("%d were admitted of %d and %d that were forgotten", admitted, limit, forgotten)
+	}
+	t.Logf("%d kills, %d of them in a write: %d admitted, %d forgotten", *kills, midWrite, admitted, forgotten)
+}
+
+// untilTheEnd returns when the life is over: soon after a write, at any moment,
+// or in the middle of a write, of which it returns 1.
+func untilTheEnd(t *testing.T, state string, round int, rnd *rand.Rand) (midWrite int) {
+	t.Helper()
+	before, _ := os.Stat(state)
+	wait := func(what string, so func() bool) {
+		for late := time.Now().Add(patience); !so(); time.Sleep(100 * time.Microsecond) {
+			if time.Now().After(late) {
+				t.Fatalf("%s: not within %v", what, patience)
+			}
+		}
+	}
+	span := 7 * time.Second
+	switch round % 3 {
+	case 0:
+		wait("a write", func() bool {
+			now, err := os.Stat(state)
+			return err == nil && (before == nil || !os.SameFile(before, now))
+		})
+		span = 500 * time.Millisecond
+	case 2:
+		wait("the middle of a write", func() bool {
+			_, err := os.Stat(state + ".new")
+			return err == nil
+		})
+		return 1
+	}
+	time.Sleep(time.Duration(rnd.Int64N(int64(span))))
+	return 0
+}
+
+// mortal is a penstock that will be killed.
+type mortal struct {
+	cmd *exec.Cmd
+	url string
+}
+
+// serveUntilKilled starts penstock with a limit of so many requests a day, and
+// returns when it serves.
+func serveUntilKilled(t *testing.T, dir, worker string, limit int64) *mortal {
+	t.Helper()
+	config := filepath.Join(dir, "penstock.yaml")
+	text := fmt.Sprintf("rate_limiting: {state_file: state, default: {requests_per_day: %d}}\n", limit)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &mortal{cmd: exec.Command(self)}
+	p.cmd.Args = []string{"penstock", "serve", "--config", config, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--worker-urls", worker}
+	p.cmd.Dir, p.cmd.Env = dir, append(os.Environ(), "GORACE="+race)
+	log, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	late := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
+	defer late.Stop()
+	for lines := bufio.NewScanner(log); lines.Scan(); {
+		line := lines.Text()
+		if strings.Contains(line, `"level":"ERROR"`) {
+			t.Errorf("the log says %s", line)
+		}
+		if m := servedBy.FindStringSubmatch(line); m != nil {
+			go func() { _, _ = io.Copy(io.Discard, log) }() // until it ends
+			p.url = "http://" + m[1]
+			return p
+		}
+	}
+	t.Fatal("it does not start")
+	return nil
+}
+
+func (p *mortal) kill() {
+	_ = p.cmd.Process.Kill() // if it still runs
+	_ = p.cmd.Wait()
+}
+
+// use asks once, and returns what is left afterwards.
+func (p *mortal) use(t *testing.T) int64 {
+	t.Helper()
+	resp, err := http.Get(p.url + "/v1/models")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	n, err := strconv.ParseInt(resp.Header.Get("X-RateLimit-Remaining"), 10, 64)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s, %v", resp.Status, err)
+	}
+	return n
+}
+
+// life is what one caller saw of one life.
+type life struct {
+	asked    int64
+	answered []time.Time
+}
+
+// ask asks one request after the other until it cannot.
+func (l *life) ask(url string, stop <-chan struct{}) {
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	pace := time.NewTicker(5 * time.Millisecond)
+	defer pace.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-pace.C:
+		}
+		l.asked++
+		resp, err := client.Get(url + "/v1/models")
+		if err != nil {
+			return // it was killed
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			l.answered = append(l.answered, time.Now())
+		}
+	}
+}
+
+// writtenAt returns the moment of the counters in the state file; the zero time
+// when there is none.
+func writtenAt(t *testing.T, path string) (at time.Time) {
+	t.Helper()
+	f, err := statefile.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	err = f.Read(map[string]func(io.Reader) error{"counters": func(r io.Reader) error {
+		b := bufio.NewReader(r)
+		if _, err := b.ReadString('\n'); err != nil {
+			return err
+		}
+		moment, err := binary.ReadVarint(b)
+		at = time.UnixMicro(moment)
+		return err
+	}})
+	if err != nil {
+		t.Fatalf("after a kill: %v", err)
+	}
+	return at
+}
