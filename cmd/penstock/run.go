@@ -88,6 +88,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	load := func() (*config.Config, []config.Warning, error) {
 		return config.Load(path, flags, os.LookupEnv)
 	}
+	setCollector(os.LookupEnv, memoryOfProcess)
 	s, err := server.New(server.Options{Load: load, Log: stderr})
 	if err != nil {
 		return err

@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 //	                        output is in the files NAME.out and NAME.log
 //	signal NAME SIGNAL      sends it a signal
 //	ended NAME CODE         waits for its end and the code
+//	steady FILE             writes to FILE what was printed, without the figures
+//	                        that are measured
 //	await FILE TEXT         waits until a file holds the text
 //	until URL TEXT          waits until what is there holds the text
 //	http [FLAGS] METHOD URL prints status, headers and body of an answer
@@ -57,7 +59,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "start": start, "signal": signalled, "ended": ended, "await": await, "until": until,
+			"exits": exits, "start": start, "steady": steady, "signal": signalled, "ended": ended, "await": await, "until": until,
 		},
 	})
 }
@@ -194,6 +196,16 @@ func ended(ts *testscript.TestScript, neg bool, args []string) {
 	if code := strconv.Itoa(p.cmd.ProcessState.ExitCode()); code != args[1] {
 		ts.Fatalf("%s ended with %s, want %s: %s", args[0], code, args[1], ts.ReadFile(args[0]+".log"))
 	}
+}
+
+var measures = regexp.MustCompile(`about [0-9]+`)
+
+func steady(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: steady FILE")
+	}
+	text := measures.ReplaceAllString(ts.ReadFile("stdout"), "about N")
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
 
 func await(ts *testscript.TestScript, neg bool, args []string) {

@@ -42,7 +42,7 @@ func (x *exchange) modify(resp *http.Response) error {
 		x.inTime()
 		x.settle()
 		x.slot.Release()
-	case x.read && resp.StatusCode/100 == 2 && x.r.Method != http.MethodHead:
+	case x.counted && resp.StatusCode/100 == 2 && x.r.Method != http.MethodHead:
 		x.metered = true
 		x.events = isEventStream(h)
 		x.answer.x = x
@@ -155,7 +155,7 @@ func (x *exchange) cover() {
 		return
 	}
 	x.covered = (output + topUp - 1) / topUp * topUp
-	over, err := x.res.Raise(lasting(x.r), amounts(x.asked.Ask.Input, x.covered))
+	over, err := x.res.Raise(lasting(x.r), x.amounts(traffic.Usage{Input: x.asked.Ask.Input, Output: x.covered}))
 	if err != nil {
 		x.g.storeFailed(err)
 		return
@@ -175,14 +175,20 @@ func (x *exchange) reservedOutput() int64 {
 			covered = min(covered, c.Amount-x.asked.Ask.Input)
 		case penstock.OutputTokens:
 			covered = min(covered, c.Amount)
+		case penstock.Cost:
+			if c.Amount < x.need.Amounts[penstock.Cost] {
+				return 0 // it was cut
+			}
+			covered = min(covered, x.need.Amounts[penstock.OutputTokens])
 		}
 	}
 	return max(covered, 0)
 }
 
-// amounts is what so many tokens are by unit.
-func amounts(input, output int64) (a penstock.Amounts) {
-	a[penstock.InputTokens], a[penstock.OutputTokens], a[penstock.Tokens] = input, output, input+output
+// amounts is what a usage is by unit.
+func (x *exchange) amounts(u traffic.Usage) (a penstock.Amounts) {
+	a[penstock.InputTokens], a[penstock.OutputTokens], a[penstock.Tokens] = u.Input, u.Output, u.Input+u.Output
+	a[penstock.Cost] = x.rules.Policy.Cost(x.asked.Ask.Model, u)
 	return a
 }
 
@@ -203,11 +209,7 @@ func (x *exchange) end() {
 func (x *exchange) settle() {
 	usage, known := x.used()
 	if x.metered && known {
-		x.g.Metrics.Used(x.asked.Ask.Model, true, usage)
-		if usage.Source == traffic.Reported {
-			reserved := x.need.Amounts[penstock.Tokens]
-			x.g.Metrics.Estimated(reserved, usage.Input+usage.Output)
-		}
+		x.count(usage)
 	}
 	if x.res == nil || !x.res.Allowed {
 		return
@@ -220,10 +222,23 @@ func (x *exchange) settle() {
 	case !known:
 		err = x.res.Keep(ctx)
 	default:
-		err = x.res.Settle(ctx, amounts(usage.Input, usage.Output))
+		err = x.res.Settle(ctx, x.amounts(usage))
 	}
 	if err != nil {
 		x.g.storeFailed(err)
+	}
+}
+
+// count counts what a request used that a worker has answered.
+func (x *exchange) count(u traffic.Usage) {
+	model := x.asked.Ask.Model
+	x.g.Metrics.Used(model, true, u)
+	if x.rules.Policy.Priced() {
+		price, listed := x.rules.Policy.Price(model)
+		x.g.Metrics.Cost(model, price.Cost(u), listed)
+	}
+	if u.Source == traffic.Reported {
+		x.g.Metrics.Estimated(x.need.Amounts[penstock.Tokens], u.Input+u.Output)
 	}
 }
 
@@ -232,7 +247,7 @@ func (x *exchange) settle() {
 func (x *exchange) used() (u traffic.Usage, known bool) {
 	left := x.r.Context().Err() != nil
 	switch {
-	case !x.read:
+	case !x.counted:
 		return u, true // nothing is counted of what is not metered
 	case !x.metered && left && x.status == statusClientClosed:
 		// It left before the answer began. What a stream has cost until then

@@ -103,34 +103,6 @@ func (x *exchange) unbuffer() {
 	x.buffered = 0
 }
 
-// heldBody reads a body that is held in memory, and lets go of it when it is
-// closed. The transport does that when it has sent it; the answer may take long
-// after that.
-type heldBody struct {
-	mu   sync.Mutex // it may be closed while it is read
-	rest []byte
-}
-
-// Read implements io.Reader.
-func (b *heldBody) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, b.rest)
-	b.rest = b.rest[n:]
-	return n, nil
-}
-
-// Close implements io.Closer.
-func (b *heldBody) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.rest = nil
-	return nil
-}
-
 // upload is the body of a request that is passed on unread, within its bounds
 // of size and time. Only the time that the client takes counts, not that of the
 // worker.

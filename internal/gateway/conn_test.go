@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/penstock-dev/penstock/internal/policy"
 	"github.com/penstock-dev/penstock/internal/standin"
 )
 
@@ -127,7 +128,7 @@ func TestDeniedBodiesThatNeverCome(t *testing.T) {
 					t.Fatalf("answer %d, want 503: there is no worker", a.status)
 				}
 				// That was given back; this is not.
-				charges := r.rules.Load().Policy.Precheck(nil, r.pipeCaller())
+				charges := r.rules.Load().Policy.Precheck(nil, r.pipeCaller(), policy.Target{})
 				if d, err := r.Limiter.Allow(t.Context(), charges...); err != nil || !d.Allowed {
 					t.Fatalf("the limit is not there to be used up: %v", err)
 				}

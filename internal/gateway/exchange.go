@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,7 +36,8 @@ type exchange struct {
 	cred     identity.Credential
 
 	asked    provider.Request
-	read     bool   // the body was read: the request is metered
+	counted  bool   // what it uses is counted: the request is metered
+	read     bool   // the body was read, too
 	body     []byte // of it, what the worker gets; until it has answered
 	cut      bool   // the client's body was given up
 	closing  bool   // the client was told that the connection ends
@@ -43,7 +45,7 @@ type exchange struct {
 	upload   *upload
 	buffered int64 // bytes of it that count against MaxBuffered
 	need     policy.Need
-	room     [4]penstock.Charge
+	room     [8]penstock.Charge
 	res      *penstock.Reservation // nil: nothing was charged
 	standing *penstock.Decision    // how its limits stand, for the headers; nil when nothing was decided
 	stood    time.Time             // when they stood so
@@ -104,28 +106,26 @@ func (x *exchange) serve() {
 		x.forward()
 		return
 	}
-	if x.endpoint.Metered() {
-		if !x.precheck() || !x.peek() {
-			return
-		}
-	} else {
-		x.asked.Ask.Endpoint = x.endpoint
+	x.asked, x.counted = provider.Unread(x.endpoint), x.endpoint.Metered()
+	if x.counted && (!x.precheck() || !x.isForm() && !x.peek()) {
+		return
 	}
 	if !x.reserve() || !x.enter() {
 		return
 	}
 	if x.res != nil || x.slot != (queue.Slot{}) {
 		x.verdict(traffic.Verdict{Allowed: true})
+		x.foresee()
 	}
 	x.forward()
 }
 
 // route is what method and path say. A path that some workers may read as a
-// metered one is that one.
+// metered one, or as one of another model, is that one.
 func (x *exchange) route(others []string) traffic.Endpoint {
 	e := provider.Route(x.r.Method, x.path)
 	for _, p := range others {
-		if other := provider.Route(x.r.Method, p); other.Metered() && !e.Metered() {
+		if other := provider.Route(x.r.Method, p); other.Metered() && (!e.Metered() || other.Model != e.Model) {
 			e = other
 		}
 	}
@@ -158,7 +158,7 @@ func (x *exchange) health() {
 // precheck looks at what is known from the headers alone: a denial here never
 // reads the body.
 func (x *exchange) precheck() bool {
-	charges := x.rules.Policy.Precheck(x.room[:0], &x.caller)
+	charges := x.rules.Policy.Precheck(x.room[:0], &x.caller, x.target())
 	if len(charges) == 0 {
 		return true
 	}
@@ -172,6 +172,13 @@ func (x *exchange) precheck() bool {
 		x.deny(&d)
 	}
 	return d.Allowed
+}
+
+// isForm reports whether the body is a form, which passes unread where one may
+// be. Its answer is metered all the same.
+func (x *exchange) isForm() bool {
+	media, _, _ := strings.Cut(x.r.Header.Get("Content-Type"), ";")
+	return x.endpoint.Form && strings.EqualFold(strings.TrimSpace(media), "multipart/form-data")
 }
 
 // peek reads the body and what it asks for.
@@ -195,11 +202,16 @@ func (x *exchange) peek() bool {
 	return true
 }
 
+// target is what the request is sent to, as rules have it.
+func (x *exchange) target() policy.Target {
+	return policy.Target{Method: x.r.Method, Path: x.path}
+}
+
 // reserve takes what the request may need, or denies it.
 func (x *exchange) reserve() bool {
 	ask := &x.asked.Ask
 	x.need = x.rules.Policy.Need(&x.caller, ask)
-	charges, large := x.rules.Policy.Charges(x.room[:0], &x.caller, ask, &x.need)
+	charges, large := x.rules.Policy.Charges(x.room[:0], &x.caller, x.target(), ask, &x.need)
 	if large != nil {
 		x.verdict(traffic.Verdict{Code: reply.RequestTooLargeForLimit.String(), Rule: large.Rule.Name})
 		x.refuse(reply.Denial{Code: reply.RequestTooLargeForLimit, Message: large.Message})
@@ -227,15 +239,22 @@ func (x *exchange) enter() bool {
 		return true
 	}
 	slot, err := x.g.Queue.Enter(x.r.Context())
+	if err != nil {
+		x.notEntered(err)
+		return false
+	}
+	x.slot = slot
+	if slot.Position() > 0 {
+		x.g.Metrics.Waited(slot.Waited())
+	}
+	return true
+}
+
+// notEntered answers a request that got no slot.
+func (x *exchange) notEntered(err error) {
 	var full *queue.FullError
 	var late *queue.TimeoutError
 	switch {
-	case err == nil:
-		x.slot = slot
-		if slot.Position() > 0 {
-			x.g.Metrics.Waited(slot.Waited())
-		}
-		return true
 	case errors.As(err, &full):
 		x.turnAway("full", reply.QueueFull, full.RetryAfter)
 	case errors.As(err, &late):
@@ -247,7 +266,6 @@ func (x *exchange) enter() bool {
 	default: // the client has gone: nobody reads an answer
 		x.status = statusClientClosed
 	}
-	return false
 }
 
 // statusClientClosed is what nginx calls the answer that nobody waits for.
@@ -278,9 +296,51 @@ func (x *exchange) verdict(v traffic.Verdict) {
 		return
 	}
 	x.decided = true
-	v.Caller, v.Path, v.Model, v.RequestID = &x.caller, x.path, x.asked.Ask.Model, x.id
+	x.describe(&v)
 	x.g.Metrics.Decided(&v)
 	x.rules.Decisions.Decided(x.began, &v)
+}
+
+// describe says in a verdict whom and what it is about.
+func (x *exchange) describe(v *traffic.Verdict) {
+	v.Caller, v.Path, v.Model, v.RequestID = &x.caller, x.path, x.asked.Ask.Model, x.id
+}
+
+// foresee counts and logs the rules that would deny the request if they were
+// enforced, and counts those that are near to denying others.
+func (x *exchange) foresee() {
+	if x.res == nil {
+		return
+	}
+	for i := range x.res.Charges {
+		c := &x.res.Charges[i]
+		rule := x.rules.Policy.Rule(c)
+		if !c.Shadow {
+			if l := limitOf(rule, c); l.Near() {
+				x.g.Metrics.Near(rule.Name)
+			}
+			continue
+		}
+		if c.RetryAfter == 0 {
+			continue
+		}
+		x.g.Metrics.Shadow(rule.Name)
+		v := traffic.Verdict{Allowed: true, Shadow: true, Rule: rule.Name, Wait: c.RetryAfter}
+		x.describe(&v)
+		x.rules.Decisions.Decided(x.began, &v)
+	}
+}
+
+// limitOf is how a rule's limit stands for a client.
+func limitOf(rule *policy.Rule, c *penstock.Charge) reply.Limit {
+	return reply.Limit{
+		Name:      rule.Shown,
+		Unit:      rule.Limit.Unit.String(),
+		Limit:     rule.Limit.Size(),
+		Remaining: c.Remaining(),
+		Window:    rule.Limit.Window,
+		Reset:     c.Reset,
+	}
 }
 
 // setLimits sets the headers of how the limits stand. An answer may come long
@@ -296,20 +356,20 @@ func (x *exchange) setLimits(h http.Header) {
 	now := time.Now()
 	for i := range d.Charges {
 		c := &d.Charges[i]
-		if c == d.Binding() {
-			binding = i
+		if c.Shadow {
+			continue
 		}
-		rule := x.rules.Policy.Rule(c)
-		limits = append(limits, reply.Limit{
-			Name:      rule.Shown,
-			Unit:      rule.Limit.Unit.String(),
-			Limit:     rule.Limit.Size(),
-			Remaining: c.Remaining(),
-			Window:    rule.Limit.Window,
-			Reset:     max(c.Reset-now.Sub(x.stood), 0),
-		})
+		if c == d.Binding() {
+			binding = len(limits)
+		}
+		l := limitOf(x.rules.Policy.Rule(c), c)
+		l.Reset = max(l.Reset-now.Sub(x.stood), 0)
+		limits = append(limits, l)
 	}
 	x.rules.Headers.Set(h, x.endpoint.Dialect, now, limits, binding)
+	if d.Allowed {
+		x.rules.Headers.Warn(h, limits)
+	}
 }
 
 // refuse answers the request itself.

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httputil"
 	"time"
@@ -16,14 +15,14 @@ import (
 
 // forward sends the request to a worker and copies the answer.
 func (x *exchange) forward() {
-	if x.endpoint.Kind == traffic.Other && x.r.Method == http.MethodPost || x.endpoint.Metered() && !x.read {
+	if x.endpoint.Kind == traffic.Other && x.r.Method == http.MethodPost || x.endpoint.Metered() && !x.counted {
 		x.g.Metrics.Unmetered(x.path)
 	}
 	x.ctx, x.cancel = context.WithCancelCause(x.r.Context())
 	x.timer = time.AfterFunc(x.rules.RequestTimeout, x.timeOut)
 	proxy := httputil.ReverseProxy{
 		Rewrite:        x.rewrite,
-		Transport:      x.g.Workers,
+		Transport:      x,
 		FlushInterval:  -1, // as it comes
 		ModifyResponse: x.modify,
 		ErrorHandler:   x.failed,
@@ -102,15 +101,23 @@ func (x *exchange) rewrite(p *httputil.ProxyRequest) {
 		}
 		x.upload.trailer = out.Trailer
 	}
+	if x.counted {
+		out.Header.Del("Accept-Encoding") // the answer is read
+	}
 	if !x.read {
 		return
 	}
-	out.Header.Del("Accept-Encoding") // the answer is read
-	out.Header.Del("Expect")          // the body is here
-	out.ContentLength = int64(len(x.body))
+	out.Header.Del("Expect") // the body is here
 	out.TransferEncoding = nil
-	out.GetBody = func() (io.ReadCloser, error) { return &heldBody{rest: x.body}, nil }
-	out.Body, _ = out.GetBody()
+	out.Body = nil // what was read of it is sent
+}
+
+// RoundTrip implements http.RoundTripper, for the proxy.
+func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
+	if x.read {
+		return x.g.Workers.Send(r, x.body)
+	}
+	return x.g.Workers.RoundTrip(r)
 }
 
 // setForwarded tells the worker who asks: what a trusted proxy said of it, and

@@ -49,7 +49,7 @@ func (x *exchange) learn(status int) {
 	switch {
 	case status == http.StatusUnauthorized:
 		l.learned.Forget(x.cred.Digest)
-	case status/100 == 2 && x.read:
+	case status/100 == 2 && x.counted:
 		l.accepted(x.r.Method, x.path, x.cred.Digest, time.Now())
 	}
 }

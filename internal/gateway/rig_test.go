@@ -385,7 +385,7 @@ func (r *rig) usedBy(c *traffic.Caller, model string) map[string]int64 {
 	for u := range n.Amounts {
 		n.Amounts[u] = 1
 	}
-	charges, _ := p.Charges(nil, c, &traffic.Ask{Model: model}, &n)
+	charges, _ := p.Charges(nil, c, policy.Target{}, &traffic.Ask{Model: model}, &n)
 	for i := range charges {
 		charges[i].Amount = 0
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/penstock-dev/penstock"
@@ -499,6 +500,54 @@ func TestLearnedReservations(t *testing.T) {
 	}
 	if got := 100000 - left(); got < 100+1024 || got > 102+1024 {
 		t.Errorf("a caller that is not verified reserves %d, want the model's input and the default output", got)
+	}
+}
+
+// TestShortAnswersTeachNoFreeOnes: a caller whose short answers were learned
+// from asks for long ones, all at once. What is reserved for them is little, but
+// each takes more as it flows, so that beyond the limit comes no more than a step
+// of each.
+func TestShortAnswersTeachNoFreeOnes(t *testing.T) {
+	const limit, short, long, parallel = 10_000, 5, 1000, 50
+	r := newRig(t, fmt.Sprintf(`
+auth: {keys: [{id: alice, key: sk-alice}]}
+estimate: {on_overrun: stop}
+rate_limiting: {default: {output_tokens_per_hour: %d}}`, limit),
+		standin.New(standin.Options{Output: standin.Lengths{Mean: long}}))
+	ask := func(most int) answered {
+		return r.send("POST", "/v1/chat/completions", prompt(40, fmt.Sprintf(`"stream":true,"max_tokens":%d,`, most)), "Authorization", "Bearer sk-alice")
+	}
+	for range 30 {
+		ask(short)
+	}
+	r.idle()
+	const taught = 30 * short
+	var all sync.WaitGroup
+	var cut, denied atomic.Int64
+	for range parallel {
+		all.Go(func() {
+			switch a := ask(long); {
+			case a.status == 429:
+				denied.Add(1)
+			case a.err != nil && strings.Contains(a.body, "rate_limit_exceeded"):
+				cut.Add(1)
+			case a.status != 200 || a.err != nil:
+				t.Errorf("answer %d and %v", a.status, a.err)
+			}
+		})
+	}
+	all.Wait()
+	r.idle()
+	used := r.usedBy(r.caller("sk-alice"), "")["output_tokens_per_hour"]
+	if used < limit || used > limit+parallel*topUp {
+		t.Errorf("%d tokens were used under a limit of %d", used, limit)
+	}
+	// What was not cut and not denied has flowed whole.
+	if whole := parallel - cut.Load() - denied.Load(); taught+whole*long > used || cut.Load() == 0 {
+		t.Errorf("%d answers came whole and %d were cut, of %d tokens", whole, cut.Load(), used)
+	}
+	if a := ask(short); a.status != 429 {
+		t.Errorf("the next is answered %d, want 429", a.status)
 	}
 }
 

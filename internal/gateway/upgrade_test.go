@@ -12,7 +12,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/standin"
 )
 
-const handshake = "GET /ws?clientId=1 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n" +
+const handshake = "GET /ws?client=1 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
 // upgrade opens a websocket through the gateway.

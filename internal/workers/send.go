@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,13 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 // can make it anew. As http.RoundTripper demands, req is not changed and its
 // body is closed.
 func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
+	return p.Send(req, nil)
+}
+
+// Send is RoundTrip of a request whose body is held in memory: it is sent in the
+// place of req's, which must be nil, and let go of once a worker has it. A nil
+// held is RoundTrip.
+func (p *Pool) Send(req *http.Request, held []byte) (*http.Response, error) {
 	target := req.RequestURI
 	if target == "" {
 		target = req.URL.RequestURI()
@@ -71,7 +79,7 @@ func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
 				break
 			}
 		}
-		resp, err := x.send(req, body, once, target)
+		resp, err := x.send(req, body, held, once, target)
 		if err == nil {
 			return resp, nil
 		}
@@ -114,14 +122,16 @@ type exchange struct {
 	trace  httptrace.ClientTrace
 
 	connected atomic.Bool
-	broken    atomic.Bool // the client's body broke off
+	broken    atomic.Bool  // the client's body broke off
+	sending   bytes.Reader // of a body that is held
+	again     []byte       // the same, while it may have to be sent again
 	ended     atomic.Bool
 	body      io.ReadCloser // the worker's
 }
 
 // send is one attempt. After it the worker counts as busy only if err is nil.
-// once says that body exists once.
-func (x *exchange) send(req *http.Request, body io.ReadCloser, once bool, target string) (*http.Response, error) {
+// once says that body exists once; held is sent in its place where it is not nil.
+func (x *exchange) send(req *http.Request, body io.ReadCloser, held []byte, once bool, target string) (*http.Response, error) {
 	x.trace.GotConn = x.gotConn
 	out := req.WithContext(httptrace.WithClientTrace(x.ctx, &x.trace))
 	out.URL = &x.url
@@ -130,7 +140,11 @@ func (x *exchange) send(req *http.Request, body io.ReadCloser, once bool, target
 		out.Host = x.worker.url.Host // which its certificate and its virtual host go by
 	}
 	out.Body = body
-	if once {
+	switch {
+	case held != nil:
+		x.hold(out, held)
+		defer func() { x.again = nil }()
+	case once:
 		length := req.ContentLength
 		if length == 0 {
 			length = -1 // as the transport takes it
@@ -154,6 +168,17 @@ func (x *exchange) send(req *http.Request, body io.ReadCloser, once bool, target
 		x.body, resp.Body = resp.Body, x
 	}
 	return resp, nil
+}
+
+// hold makes held the body of out. The transport knows this kind of reader, and
+// writes headers and body at once.
+func (x *exchange) hold(out *http.Request, held []byte) {
+	x.sending.Reset(held)
+	x.again = held
+	x.trace.WroteRequest = func(httptrace.WroteRequestInfo) { x.sending.Reset(nil) }
+	out.Body = io.NopCloser(&x.sending)
+	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.again)), nil }
+	out.ContentLength = int64(len(held))
 }
 
 // gotConn is called by the transport when it has a connection for the request,

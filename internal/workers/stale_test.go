@@ -119,7 +119,7 @@ func TestRemovedBetweenPickAndSend(t *testing.T) {
 	p := newPool(t, Worker{mustParse(t, srv.URL)})
 	x := &exchange{pool: p, worker: p.pick(nil), ctx: t.Context()}
 	p.Update(nil)
-	resp, err := x.send(newRequest(t, http.MethodGet, nil), nil, false, "/")
+	resp, err := x.send(newRequest(t, http.MethodGet, nil), nil, nil, false, "/")
 	if err != nil {
 		t.Fatal(err)
 	}
