@@ -136,7 +136,7 @@ type reading struct {
 	ask    traffic.Ask
 	edit   edit
 
-	text       jsonpeek.Text
+	text       jsonpeek.Text // beside what the cursor counted
 	ids, media int64
 	weight     int64 // of the model's tokens
 	most       int64 // the largest of the request's maxima, negative when it has none

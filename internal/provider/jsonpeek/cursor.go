@@ -59,6 +59,11 @@ type Cursor struct {
 	pos   int
 	depth int
 	err   *Error
+	value int // where the value begins that a walk stood the cursor before last
+
+	// Counted is how much text the strings held that walks passed by themselves,
+	// as Fields.Count has it. The caller may change it.
+	Counted Text
 }
 
 // New returns a cursor before the document's value.
@@ -79,6 +84,10 @@ func (c *Cursor) Kind() Kind {
 
 // Offset returns where the cursor is, in bytes from the document's begin.
 func (c *Cursor) Offset() int { return c.pos }
+
+// Since returns the bytes of the document from an offset, which is not behind the
+// cursor, up to the cursor.
+func (c *Cursor) Since(offset int) []byte { return c.data[offset:c.pos:c.pos] }
 
 // End returns the first error, of which a byte after the document's value is the
 // last possible one. It is asked once that value has been taken.
@@ -112,22 +121,17 @@ func (c *Cursor) unexpected(want string) {
 
 // space moves past white space.
 func (c *Cursor) space() {
-	for ; c.pos < len(c.data); c.pos++ {
-		if b := c.data[c.pos]; b > ' ' || b != ' ' && b != '\n' && b != '\t' && b != '\r' {
-			return
-		}
+	if c.pos < len(c.data) && c.data[c.pos] <= ' ' {
+		c.pos = spaces(c.data, c.pos)
 	}
 }
 
-// next moves past b and the white space around it, if b is next.
-func (c *Cursor) next(b byte) bool {
-	c.space()
-	if c.pos >= len(c.data) || c.data[c.pos] != b {
-		return false
+// spaces returns where the white space ends that data may have at i.
+func spaces(data []byte, i int) int {
+	for i < len(data) && (data[i] == ' ' || data[i] == '\n' || data[i] == '\t' || data[i] == '\r') {
+		i++
 	}
-	c.pos++
-	c.space()
-	return true
+	return i
 }
 
 // Skip moves past the value.
@@ -162,40 +166,25 @@ func (c *Cursor) Raw() []byte {
 }
 
 // Text moves past a string and returns how much text it holds.
-func (c *Cursor) Text() (t Text) {
+func (c *Cursor) Text() Text {
+	if s := window(c.data, c.pos); s != nil && s[0] == '"' {
+		if n := short(s); n > 0 {
+			c.pos += n
+			return Text{ASCII: int64(n - 2)}
+		}
+	}
 	if c.Kind() != String {
 		c.unexpected("a string")
 		return Text{}
 	}
-	for i := c.pos + 1; ; {
-		n, other := Plain(c.data[i:])
-		i += n
-		t.ASCII += int64(n - other)
-		t.Other += int64(other)
-		switch {
-		case i == len(c.data):
-			c.fail(i, "", "a string does not end")
-			return Text{}
-		case c.data[i] == '"':
-			c.pos = i + 1
-			return t
-		case c.data[i] != '\\':
-			c.fail(i, "", "a control character in a string must be escaped")
-			return Text{}
-		}
-		if i+1 < len(c.data) && simple[c.data[i+1]] != 0 {
-			t.ASCII++
-			i += 2
-			continue
-		}
-		r, n, _ := escape(c.data[i:])
-		if n == 0 {
-			c.fail(i, "", "an escape in a string is none that JSON has")
-			return Text{}
-		}
-		t.rune(r)
-		i += n
+	s := c.data[c.pos+1:]
+	n, t, f := text(s)
+	if f != "" {
+		c.fail(c.pos+1+n, "", string(f))
+		return Text{}
 	}
+	c.pos += n + 2
+	return t
 }
 
 // literal moves past the word.
@@ -245,13 +234,43 @@ func (c *Cursor) digits(i int) int {
 	return i
 }
 
-// enter moves past an opening bracket.
-func (c *Cursor) enter() bool {
+// enter moves past the bracket that opens a value of this kind.
+func (c *Cursor) enter(kind Kind) {
+	if c.Kind() != kind {
+		c.unexpected(kind.String())
+		return
+	}
 	if c.depth == MaxDepth {
 		c.fail(c.pos, "", fmt.Sprintf("arrays and objects lie more than %d deep in each other", MaxDepth))
-		return false
+		return
 	}
 	c.depth++
+	c.pos++
+	c.space()
+}
+
+// leave moves past the bracket that closes an array or object, if it is next.
+func (c *Cursor) leave(closing byte) bool {
+	if c.pos >= len(c.data) || c.data[c.pos] != closing {
+		return false
+	}
+	c.pos++
+	c.depth--
+	return true
+}
+
+// more moves from behind an element or field to the next one, or past the
+// bracket that closes what they are in; it returns false then, and after an
+// error.
+func (c *Cursor) more(closing byte) bool {
+	c.space()
+	if c.leave(closing) {
+		return false
+	}
+	if c.pos >= len(c.data) || c.data[c.pos] != ',' {
+		c.unexpected("a comma or a closing bracket")
+		return false
+	}
 	c.pos++
 	c.space()
 	return true
@@ -265,79 +284,16 @@ func (c *Cursor) key() (key []byte, t Text) {
 		return nil, Text{}
 	}
 	start := c.pos + 1
-	n, other := Plain(c.data[start:])
-	if end := start + n; end+1 < len(c.data) && c.data[end] == '"' && c.data[end+1] == ':' { // nearly always
-		c.pos = end + 2
-		c.space()
-		return c.data[start:end], Text{ASCII: int64(n - other), Other: int64(other)}
-	}
 	t = c.Text()
 	end := c.pos - 1
-	if c.err == nil && !c.next(':') {
+	c.space()
+	if c.err == nil && (c.pos >= len(c.data) || c.data[c.pos] != ':') {
 		c.unexpected("a colon")
 	}
 	if c.err != nil {
 		return nil, Text{}
 	}
-	return c.data[start:end], t
-}
-
-// levels says of each level of a document whether it is an object.
-type levels [MaxDepth/64 + 1]uint64
-
-func (l *levels) set(depth int, object bool) {
-	l[depth/64] &^= 1 << (depth % 64)
-	if object {
-		l[depth/64] |= 1 << (depth % 64)
-	}
-}
-
-func (l *levels) object(depth int) bool { return l[depth/64]>>(depth%64)&1 != 0 }
-
-// leave moves past the bracket that closes the level, if it is next.
-func (c *Cursor) leave(object bool) bool {
-	closing := byte(']')
-	if object {
-		closing = '}'
-	}
-	c.space()
-	if c.pos >= len(c.data) || c.data[c.pos] != closing {
-		return false
-	}
 	c.pos++
-	c.depth--
-	return true
-}
-
-// comma moves past the comma between two elements or fields.
-func (c *Cursor) comma() bool {
-	if c.next(',') {
-		return true
-	}
-	c.unexpected("a comma or a closing bracket")
-	return false
-}
-
-// nested moves past an array or object, whatever lies in it. It keeps its place
-// in a few words instead of on the stack, which a document could make grow.
-func (c *Cursor) nested() {
-	var in levels
-	for outside := c.depth; ; {
-		kind, opened := c.Kind(), false
-		if kind == ArrayKind || kind == ObjectKind {
-			opened = c.enter()
-			in.set(c.depth, kind == ObjectKind)
-		} else {
-			c.Skip()
-		}
-		for c.depth > outside && c.leave(in.object(c.depth)) {
-			opened = false
-		}
-		if c.depth == outside || c.err != nil || !opened && !c.comma() {
-			return
-		}
-		if in.object(c.depth) {
-			c.key()
-		}
-	}
+	c.space()
+	return c.data[start:end], t
 }

@@ -1,131 +1,192 @@
 package jsonpeek
 
 import (
-	"bytes"
 	"fmt"
-	"math/bits"
 	"unicode/utf8"
 )
 
-// Unknown is the field of a key that is none of those named.
-const Unknown = -1
-
-const (
-	maxFields = 64
-	maxName   = 31
-	// widest is how many bytes of a key may stand for one of a name: the
-	// Kelvin sign is three and folds to k. An escape of six is decoded first.
-	widest = 3
-)
-
-// Fields is the fields of an object that are read, at most 64, told by the place
-// of their names. It is never changed and may be shared.
-//
-// Where workers disagree about which value a field has, nobody may gain by it:
-// an object that has a key of them twice is refused, and so is one with a key
-// that is equal to a name only when upper and lower case are the same
-// ("MODEL", or one with the Kelvin sign for its k), since some readers take it for the name and others do not.
-type Fields struct {
-	names   [][]byte
-	byLen   [maxName + 1]uint64 // a bit for each name of that length
-	longest int
-}
-
-// NewFields returns the fields with these names. The names are ASCII in lower
-// case, of at most 31 bytes, and differ; anything else panics, as they are
-// written down in the program.
-func NewFields(names ...string) *Fields {
-	f := &Fields{}
-	for _, name := range names {
-		if len(f.names) == maxFields || len(name) > maxName || f.match([]byte(name)) != Unknown || canFold([]byte(name)) {
-			panic(fmt.Sprintf("jsonpeek: the field %q cannot be told from others", name))
-		}
-		f.byLen[len(name)] |= 1 << len(f.names)
-		f.names = append(f.names, []byte(name))
-		f.longest = max(f.longest, len(name))
-	}
-	return f
-}
-
-// match returns the field that key names.
-func (f *Fields) match(key []byte) int {
-	if len(key) > maxName {
-		return Unknown
-	}
-	for set := f.byLen[len(key)]; set != 0; set &= set - 1 {
-		if i := bits.TrailingZeros64(set); string(f.names[i]) == string(key) {
-			return i
-		}
-	}
-	return Unknown
-}
-
-// canFold reports whether key could be another one in lower case.
-func canFold(key []byte) bool {
-	for _, b := range key {
-		if 'A' <= b && b <= 'Z' || b >= utf8.RuneSelf {
-			return true
-		}
-	}
-	return false
-}
-
-// fold returns the field whose name key is equal to when case does not count.
-func (f *Fields) fold(key []byte) int {
-	if len(key) > widest*f.longest || !canFold(key) {
-		return Unknown
-	}
-	for i, name := range f.names {
-		if bytes.EqualFold(name, key) {
-			return i
-		}
-	}
-	return Unknown
-}
-
-// Object is a walk over the fields of an object.
+// Object is a walk over the fields of an object. It is four words, so that a loop
+// may copy it at no cost.
 type Object struct {
 	// Field is the place of the field's name among those asked for, or Unknown.
+	// It means nothing before the first Next.
 	Field int
 
 	c      *Cursor
 	fields *Fields // nil: all are unknown, and none is refused
 	seen   uint64  // a bit for each field that has been there
-	value  int     // where the field's value begins; 0 before the first
 }
+
+// before is the Field of an object whose first field is yet to come.
+const before = -2
+
+// none is the fields of a walk that asks for none.
+var none Fields
 
 // Object enters an object. It is an error when the value is none. Fields may be
 // nil: then every field is Unknown and no key is refused.
 func (c *Cursor) Object(fields *Fields) Object {
-	if c.Kind() != ObjectKind {
-		c.unexpected("an object")
-	} else {
-		c.enter()
-	}
-	return Object{Field: Unknown, c: c, fields: fields}
+	c.enter(ObjectKind)
+	return Object{Field: before, c: c, fields: fields}
 }
+
+// Has reports whether the field has been there so far.
+func (o *Object) Has(field int) bool { return o.seen>>field&1 != 0 }
 
 // Next moves to the next field and stands the cursor before its value; what the
 // caller did not take of the one before is skipped. It returns false at the end
 // of the object and after an error, and the cursor is behind the object then.
 func (o *Object) Next() bool {
 	c := o.c
-	if o.value > 0 && c.pos == o.value {
-		c.Skip()
+	if o.Field == before {
+		if c.leave('}') {
+			return false
+		}
+	} else {
+		if c.pos == c.value {
+			c.Skip()
+		}
+		if !c.more('}') {
+			return false
+		}
 	}
-	if c.err != nil || c.leave(true) || o.value > 0 && !c.comma() {
-		return false
+	f := o.fields
+	if f == nil {
+		f = &none
 	}
+	// What follows reads what is written as nearly all is: with a space or none
+	// between tokens, a key of the names or a short one, and far from the end.
+	// It keeps its place in a register, and leaves everything else, all that
+	// may be wrong included, to the methods that read anything.
+	i := c.pos
+	for {
+		s := window(c.data, i)
+		if s == nil || s[0] != '"' {
+			break
+		}
+		w := word(s[1:])
+		h := hashWord(w)
+		place := f.slots[h] & maxFields
+		for w&f.known[place].mask != f.known[place].word {
+			h++
+			place = f.slots[h] & maxFields
+		}
+		k := &f.known[place]
+		n := int(k.len&wordsName) + 2
+		if place == 0 {
+			n = short(s)
+			if n > wordsName+2 || n < 2 || o.fields != nil && canFold(s[1:n-1]) {
+				break
+			}
+		} else if n >= 8+2 && word(s[9:])&k.mask2 != k.word2 || o.seen&k.bit != 0 {
+			break
+		}
+		if s[n] != ':' {
+			break
+		}
+		o.seen |= k.bit
+		o.Field = int(place) - 1
+		n++
+		if s[n] == ' ' {
+			n++
+		}
+		i += foreseen(n)
+		if k.string == stop || s[n] != '"' {
+			c.pos = i
+			c.space()
+			c.value = c.pos
+			return true
+		}
+		if s = window(c.data, i); s != nil {
+			if n := short(s) % margin; n > 0 {
+				if k.string == count {
+					c.Counted.ASCII += int64(n - 2)
+				}
+				if s[n] == ',' {
+					n++
+					if s[n] == ' ' {
+						n++
+					}
+					if k.string == skip {
+						n = foreseen(n)
+					}
+					i += n
+					continue
+				}
+				i += n
+				if s[n] == '}' {
+					c.pos = i + 1
+					c.depth--
+					return false
+				}
+				c.pos = i
+				if !c.more('}') {
+					return false
+				}
+				i = c.pos
+				continue
+			}
+		}
+		c.pos = i
+		if t := c.Text(); k.string == count {
+			c.Counted.Add(t)
+		}
+		if !c.more('}') {
+			return false
+		}
+		i = c.pos
+	}
+	c.pos = i
+	c.space()
+	o.any()
+	return c.err == nil
+}
+
+// foreseen returns n. What depends on a length waits until it is known; what is
+// behind a branch does not, as the processor foresees the branch from those
+// before, and keys come in the same order again and again.
+func foreseen(n int) int {
+	switch n {
+	case 4:
+		return 4
+	case 5:
+		return 5
+	case 6:
+		return 6
+	case 7:
+		return 7
+	case 8:
+		return 8
+	case 9:
+		return 9
+	case 10:
+		return 10
+	case 11:
+		return 11
+	case 12:
+		return 12
+	case 13:
+		return 13
+	case 14:
+		return 14
+	case 15:
+		return 15
+	}
+	return n
+}
+
+// any reads any key.
+func (o *Object) any() {
+	c := o.c
 	start := c.pos
 	key, text := c.key()
 	if c.err != nil {
-		return false
+		return
 	}
-	o.value, o.Field = c.pos, Unknown
+	c.value, o.Field = c.pos, Unknown
 	if o.fields != nil {
 		o.find(start, key, text)
 	}
-	return c.err == nil
 }
 
 // find sets the field that key names, which the document has at start.
@@ -160,16 +221,12 @@ func (o *Object) take(start int, key []byte) {
 // Array is a walk over the elements of an array.
 type Array struct {
 	c     *Cursor
-	value int // where the element begins; 0 before the first
+	begun bool // the first element has been there
 }
 
 // Array enters an array. It is an error when the value is none.
 func (c *Cursor) Array() Array {
-	if c.Kind() != ArrayKind {
-		c.unexpected("an array")
-	} else {
-		c.enter()
-	}
+	c.enter(ArrayKind)
 	return Array{c: c}
 }
 
@@ -178,12 +235,21 @@ func (c *Cursor) Array() Array {
 // of the array and after an error, and the cursor is behind the array then.
 func (a *Array) Next() bool {
 	c := a.c
-	if a.value > 0 && c.pos == a.value {
-		c.Skip()
+	if !a.begun {
+		if c.err != nil || c.leave(']') {
+			return false
+		}
+	} else {
+		if c.pos == c.value {
+			c.Skip()
+		}
+		if i := c.pos; i+1 < len(c.data) && c.data[i] == ',' && c.data[i+1] > ' ' {
+			c.pos = i + 1
+		} else if !c.more(']') {
+			return false
+		}
 	}
-	if c.err != nil || c.leave(false) || a.value > 0 && !c.comma() {
-		return false
-	}
-	a.value = c.pos
+	a.begun = true
+	c.value = c.pos
 	return true
 }

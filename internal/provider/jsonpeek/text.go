@@ -23,63 +23,209 @@ func (t *Text) Add(u Text) {
 // Bytes returns the number of bytes of either sort.
 func (t Text) Bytes() int64 { return t.ASCII + t.Other }
 
-// rune adds a decoded character.
-func (t *Text) rune(r rune) {
-	if r < utf8.RuneSelf {
-		t.ASCII++
-	} else {
-		t.Other += int64(utf8.RuneLen(r))
-	}
-}
-
 // Every byte of a word at once.
 const (
 	ones  = 0x0101010101010101
 	highs = 0x80 * ones
 )
 
+// word returns the first eight bytes of s, the first one lowest.
+func word(s []byte) uint64 { return binary.LittleEndian.Uint64(s) }
+
+// plain returns w with the highest bit of each byte set that stands for itself
+// in a JSON string, and of no other: not of a quote, backslash or control
+// character. The other bits mean nothing.
+func plain(w uint64) uint64 {
+	// A quote and a space differ in one bit only: with it flipped, the quote
+	// and the control characters are all that is below 0x21. Without their
+	// highest bits, which are put back at the end, no byte carries into the next.
+	low := w &^ highs
+	return (low^0x02*ones+(0x80-0x21)*ones)&(low^'\\'*ones+0x7f*ones) | w
+}
+
+// run returns the length of the run that s begins with in which every byte
+// stands for itself in a JSON string, and whether all of them are ASCII.
+func run(s []byte) (n int, ascii bool) {
+	rest, seen := s, uint64(0)
+	for words := 0; len(rest) >= 8; words++ {
+		for words == 2 && len(rest) >= 32 { // it is a longer one
+			a, b, c, d := word(rest), word(rest[8:]), word(rest[16:]), word(rest[24:])
+			if plain(a)&plain(b)&plain(c)&plain(d)&highs != highs {
+				break
+			}
+			seen |= a | b | c | d
+			rest = rest[32:]
+		}
+		if len(rest) < 8 {
+			break
+		}
+		w := word(rest)
+		if hit := ^plain(w) & highs; hit != 0 {
+			seen |= w & (hit&-hit - 1)
+			return len(s) - len(rest) + bits.TrailingZeros64(hit)/8, seen&highs == 0
+		}
+		seen |= w
+		rest = rest[8:]
+	}
+	for _, b := range rest {
+		if b == '"' || b == '\\' || b < ' ' {
+			break
+		}
+		seen |= uint64(b)
+		n++
+	}
+	return len(s) - len(rest) + n, seen&highs == 0
+}
+
+// margin is how many bytes are looked at where there are as many, so that no
+// step needs to ask whether the document ends.
+const margin = 64
+
+// window returns the bytes at i; nil when they are fewer than margin.
+func window(data []byte, i int) *[margin]byte {
+	if i >= 0 && i <= len(data)-margin {
+		return (*[margin]byte)(data[i:])
+	}
+	return nil
+}
+
+// short returns the length of a string of plain ASCII that s begins with, its
+// quotes included; 0 when it is anything else, or about as long as s.
+func short(s *[margin]byte) int {
+	seen := uint64(0)
+	for n := 1; n <= margin-16; n += 8 {
+		w := word(s[n:])
+		hit := ^plain(w) & highs
+		if hit == 0 {
+			seen |= w
+			continue
+		}
+		seen |= w & (hit&-hit - 1)
+		n += bits.TrailingZeros64(hit) / 8
+		if s[n%margin] != '"' || seen&highs != 0 {
+			break
+		}
+		return n + 1
+	}
+	return 0
+}
+
 // Plain returns the length of the run that s begins with in which every byte
 // stands for itself in a JSON string, and how many bytes of it are not ASCII.
 // What follows the run, if anything, is a quote, a backslash or a control
 // character.
 func Plain(s []byte) (n, other int) {
-	for len(s)-n >= 8 {
-		w := binary.LittleEndian.Uint64(s[n:])
-		// A quote and a space differ in one bit only: with it flipped, the
-		// quote and the control characters are all that is below 0x21. A
-		// borrow spoils only bytes above the lowest hit, which is all that is
-		// looked at.
-		quote := w ^ 0x02*ones
-		slash := w ^ '\\'*ones
-		hit := ((quote - 0x21*ones) | (slash - ones)) &^ w & highs
-		if hit != 0 {
-			before := hit&-hit - 1
-			return n + bits.TrailingZeros64(hit)/8, other + bits.OnesCount64(w&highs&before)
-		}
-		other += bits.OnesCount64(w & highs)
-		n += 8
-	}
-	for ; n < len(s); n++ {
-		switch b := s[n]; {
-		case b == '"' || b == '\\' || b < ' ':
-			return n, other
-		case b >= utf8.RuneSelf:
-			other++
-		}
+	n, ascii := run(s)
+	if !ascii {
+		other = countOther(s[:n])
 	}
 	return n, other
 }
 
-// CountText returns how much text s is, taken as it stands.
-func CountText(s []byte) Text {
-	n, other := len(s), 0
-	for ; len(s) >= 8; s = s[8:] {
-		other += bits.OnesCount64(binary.LittleEndian.Uint64(s) & highs)
+// countOther returns how many bytes of s are not ASCII.
+func countOther(s []byte) (n int) {
+	for len(s) >= 32 {
+		n += bits.OnesCount64(word(s)&highs>>3 | word(s[8:])&highs>>2 | word(s[16:])&highs>>1 | word(s[24:])&highs)
+		s = s[32:]
 	}
 	for _, b := range s {
-		other += int(b >> 7)
+		n += int(b >> 7)
 	}
-	return Text{ASCII: int64(n - other), Other: int64(other)}
+	return n
+}
+
+// CountText returns how much text s is, taken as it stands.
+func CountText(s []byte) Text {
+	other := int64(countOther(s))
+	return Text{ASCII: int64(len(s)) - other, Other: other}
+}
+
+// fault is what is wrong with a string; empty when nothing is.
+type fault string
+
+const (
+	noEnd     fault = "a string does not end"
+	unescaped fault = "a control character in a string must be escaped"
+	noEscape  fault = "an escape in a string is none that JSON has"
+)
+
+// text reads a string up to its closing quote, behind which s begins: it
+// returns where the quote is and how much text is before it, or where the fault is.
+func text(s []byte) (n int, t Text, f fault) {
+	var (
+		seen  uint64 // a high bit where a byte that stands for itself is not ASCII
+		less  int    // how many bytes more escapes are than the ASCII they stand for
+		other int    // how many bytes of other text they stand for
+	)
+	for words := 0; ; { // words that were plain, in a row
+		if len(s)-n <= 8 || words == 4 { // the end of the document, or a long run
+			m, ascii := run(s[n:])
+			if n += m; !ascii {
+				seen |= highs
+			}
+			if n == len(s) {
+				return n, Text{}, noEnd
+			}
+			words = 0
+		}
+		switch b := s[n]; {
+		case b == '"':
+			if seen&highs != 0 {
+				m := countOther(s[:n])
+				less += m
+				other += m
+			}
+			return n, Text{ASCII: int64(n - less), Other: int64(other)}, ""
+		case b < ' ':
+			return n, Text{}, unescaped
+		case b == '\\':
+			if n+1 < len(s) && simple[s[n+1]] != 0 {
+				n += 2
+				less++
+			} else if r, m, _ := escape(s[n:]); m == 0 {
+				return n, Text{}, noEscape
+			} else {
+				n += m
+				less += m
+				if r < utf8.RuneSelf {
+					less--
+				} else {
+					other += utf8.RuneLen(r)
+				}
+			}
+			continue
+		}
+		if len(s)-n <= 8 {
+			continue
+		}
+		w := word(s[n:])
+		hit := ^plain(w) & highs
+		if hit == 0 {
+			seen |= w
+			n += 8
+			words++
+			continue
+		}
+		words = 0
+		// Escapes of two bytes are passed in the word, without a new look at each.
+		size := 8
+		for hit != 0 {
+			k := bits.TrailingZeros64(hit) / 8
+			low := hit & -hit
+			if s[n+k] != '\\' || simple[s[n+k+1]] == 0 {
+				w &= low - 1
+				size = k
+				break
+			}
+			less++
+			hit &^= low | low<<8
+			if low>>56 != 0 {
+				size = 9
+			}
+		}
+		seen |= w
+		n += size
+	}
 }
 
 // simple is what a backslash and a byte stand for; 0 where that is no escape or
@@ -92,25 +238,27 @@ var simple = [256]byte{
 // that is no escape or, for 'u', needs more bytes.
 func SimpleEscape(b byte) byte { return simple[b] }
 
+// hex is what the digits of hexadecimal stand for; 0xff for all other bytes.
+var hex = func() (t [256]uint8) {
+	for b := range t {
+		t[b] = 0xff
+	}
+	for i, b := range []byte("0123456789abcdef") {
+		t[b] = uint8(i)
+	}
+	for i, b := range []byte("ABCDEF") {
+		t[b] = uint8(10 + i)
+	}
+	return t
+}()
+
 // hex4 returns the number that the first four bytes of s write in hexadecimal.
 func hex4(s []byte) (r rune, ok bool) {
 	if len(s) < 4 {
 		return 0, false
 	}
-	for _, b := range s[:4] {
-		switch {
-		case '0' <= b && b <= '9':
-			b -= '0'
-		case 'a' <= b && b <= 'f':
-			b -= 'a' - 10
-		case 'A' <= b && b <= 'F':
-			b -= 'A' - 10
-		default:
-			return 0, false
-		}
-		r = r<<4 | rune(b)
-	}
-	return r, true
+	a, b, c, d := hex[s[0]], hex[s[1]], hex[s[2]], hex[s[3]]
+	return rune(a)<<12 | rune(b)<<8 | rune(c)<<4 | rune(d), (a | b | c | d) < 16
 }
 
 // escape decodes the escape that s begins with, which is n bytes long; 0 when it
@@ -151,7 +299,7 @@ func Unquote(dst, raw []byte) (text []byte, valid bool) {
 	s, valid := raw[1:len(raw)-1], true
 	start := len(dst)
 	for len(s) > 0 {
-		n, _ := Plain(s)
+		n, _ := run(s)
 		dst = append(dst, s[:n]...)
 		s = s[n:]
 		if len(s) == 0 {
