@@ -30,7 +30,8 @@ type exchange struct {
 	began time.Time
 
 	id       string
-	path     string // cleaned
+	path     string   // cleaned
+	others   []string // what some workers may read it as
 	endpoint traffic.Endpoint
 	caller   traffic.Caller
 	cred     identity.Credential
@@ -72,8 +73,8 @@ func (x *exchange) serve() {
 	raw := rawPath(x.r.RequestURI)
 	x.path = cleanPath(raw)
 	x.id = requestID(x.r.Header.Get("X-Request-Id"))
-	others := otherReadings(raw)
-	x.endpoint = x.route(others)
+	x.others = otherReadings(raw)
+	x.endpoint = x.route()
 	if x.r.ContentLength != 0 {
 		// An answer does not wait for a body that nobody reads. (HTTP/2 is
 		// always so; the error says that.)
@@ -88,7 +89,7 @@ func (x *exchange) serve() {
 		x.refuse(reply.Denial{Code: reply.ShuttingDown})
 		return
 	}
-	if x.isClosed(others) {
+	if x.isClosed() {
 		x.refuse(reply.Denial{Code: reply.NotFound})
 		return
 	}
@@ -122,9 +123,9 @@ func (x *exchange) serve() {
 
 // route is what method and path say. A path that some workers may read as a
 // metered one, or as one of another model, is that one.
-func (x *exchange) route(others []string) traffic.Endpoint {
+func (x *exchange) route() traffic.Endpoint {
 	e := provider.Route(x.r.Method, x.path)
-	for _, p := range others {
+	for _, p := range x.others {
 		if other := provider.Route(x.r.Method, p); other.Metered() && (!e.Metered() || other.Model != e.Model) {
 			e = other
 		}
@@ -134,9 +135,9 @@ func (x *exchange) route(others []string) traffic.Endpoint {
 
 // isClosed reports whether the path is a route of the workers' that nobody has
 // opened, or some workers may read it as one.
-func (x *exchange) isClosed(others []string) bool {
+func (x *exchange) isClosed() bool {
 	shut := func(p string) bool { return closed.has(p) && !x.rules.open.has(p) }
-	return x.r.Method == http.MethodConnect || shut(x.path) || slices.ContainsFunc(others, shut)
+	return x.r.Method == http.MethodConnect || shut(x.path) || slices.ContainsFunc(x.others, shut)
 }
 
 // health answers for penstock itself; the workers' own is not asked.
@@ -204,7 +205,7 @@ func (x *exchange) peek() bool {
 
 // target is what the request is sent to, as rules have it.
 func (x *exchange) target() policy.Target {
-	return policy.Target{Method: x.r.Method, Path: x.path}
+	return policy.Target{Method: x.r.Method, Path: x.path, Others: x.others}
 }
 
 // reserve takes what the request may need, or denies it.
@@ -336,6 +337,7 @@ func limitOf(rule *policy.Rule, c *penstock.Charge) reply.Limit {
 	return reply.Limit{
 		Name:      rule.Shown,
 		Unit:      rule.Limit.Unit.String(),
+		Smooths:   rule.Burst,
 		Limit:     rule.Limit.Size(),
 		Remaining: c.Remaining(),
 		Window:    rule.Limit.Window,

@@ -372,3 +372,22 @@ func TestUnmeteredIsCounted(t *testing.T) {
 		}
 	}
 }
+
+// TestOtherReadings: a limit on a path holds for every way to write it that some
+// worker may take for it.
+func TestOtherReadings(t *testing.T) {
+	for _, path := range []string{"/v1/moderations%2Fx", "/v1//moderations/x", "/v1/%6doderations/x", "/v1/./moderations/x/"} {
+		r := newRig(t, `
+rate_limiting:
+  per_endpoint: [{path: "/v1/moderations/*", limits: {requests_per_hour: 2}}]
+  rules: [{name: r, match: {path: /v1/moderations/x}, limit: {requests: 1, per: 1h}, mode: shadow}]`, standin.New(standin.Options{}))
+		for i, want := range []bool{false, false, true} {
+			if a := r.send("POST", path, "x"); (a.status == 429) != want {
+				t.Errorf("%s, request %d: answer %d", path, i+1, a.status)
+			}
+		}
+		if got := r.metric(`shadow_hits_total{rule="rules.r"}`); got != 1 {
+			t.Errorf("%s: the rule in shadow mode would have denied %v, want 1", path, got)
+		}
+	}
+}

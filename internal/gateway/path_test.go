@@ -127,12 +127,12 @@ func FuzzPath(f *testing.F) {
 		if again := cleanPath(x.path); !strings.ContainsAny(x.path, "%;*") && again != x.path && !strings.HasPrefix(x.path, "/api/") {
 			t.Errorf("path %q is cleaned to %q and again to %q", raw, x.path, again)
 		}
-		others := otherReadings(raw)
+		x.others = otherReadings(raw)
 		for _, p := range readings(raw) {
-			if closed.has(p) && !x.isClosed(others) {
+			if closed.has(p) && !x.isClosed() {
 				t.Errorf("path %q is open, and a worker may read it as %q", raw, p)
 			}
-			worker, ours := (&exchange{r: x.r, path: p}).route(nil), x.route(others)
+			worker, ours := (&exchange{r: x.r, path: p}).route(), x.route()
 			if worker.Metered() && !ours.Metered() {
 				t.Errorf("path %q is not metered, and a worker may read it as %q", raw, p)
 			}

@@ -112,7 +112,7 @@ rate_limiting:
 `)
 	var got []string
 	for _, r := range p.Rules() {
-		if r.burst {
+		if r.Burst {
 			got = append(got, fmt.Sprintf("%s, %s: %d in %v, at most %d, global: %v", r.Name, r.Shown, r.Limit.Amount, r.Limit.Window, r.most, r.Global))
 		}
 	}

@@ -78,7 +78,7 @@ func (p *Policy) output(c *traffic.Caller, a *traffic.Ask) (reserve, least int64
 // TooLarge. Shadow charges are among them.
 func (p *Policy) Charges(dst []penstock.Charge, c *traffic.Caller, t Target, a *traffic.Ask, n *Need) ([]penstock.Charge, *TooLarge) {
 	k := charging{charges: dst, need: *n, metered: a.Metered()}
-	p.charge(&k, c, t, a)
+	p.charge(&k, c, &t, a)
 	if k.tightest == nil {
 		return k.charges, nil
 	}
@@ -92,12 +92,12 @@ func (p *Policy) Charges(dst []penstock.Charge, c *traffic.Caller, t Target, a *
 func (p *Policy) Precheck(dst []penstock.Charge, c *traffic.Caller, t Target) []penstock.Charge {
 	var a traffic.Ask
 	k := charging{charges: dst, need: p.Need(c, &a), early: true}
-	p.charge(&k, c, t, &a)
+	p.charge(&k, c, &t, &a)
 	return k.charges
 }
 
 // charge charges a request by everything that it is charged by.
-func (p *Policy) charge(k *charging, c *traffic.Caller, t Target, a *traffic.Ask) {
+func (p *Policy) charge(k *charging, c *traffic.Caller, t *Target, a *traffic.Ask) {
 	if g := p.planOf(c); g != nil {
 		k.add(g, c, c.ID, c.Listed)
 	}

@@ -38,7 +38,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	for _, more := range []string{"", hotRules} {
 		p, callers := hot(t, more)
 		room := make([]penstock.Charge, 0, 16)
-		to := Target{"POST", "/v1/chat/completions"}
+		to := Target{Method: "POST", Path: "/v1/chat/completions"}
 		a := chat("gpt-4-0613", 10, 5)
 		for _, c := range callers {
 			n := testing.AllocsPerRun(100, func() {
@@ -60,7 +60,7 @@ func BenchmarkCharges(b *testing.B) {
 		b.Run(bb.name, func(b *testing.B) {
 			p, callers := hot(b, bb.more)
 			room := make([]penstock.Charge, 0, 16)
-			to := Target{"POST", "/v1/chat/completions"}
+			to := Target{Method: "POST", Path: "/v1/chat/completions"}
 			a := chat("gpt-4-0613", 10, 5)
 			b.ReportAllocs()
 			for b.Loop() {

@@ -241,7 +241,7 @@ func (b *builder) bursts(rules []Rule) []Rule {
 		r := *s
 		r.Name = strings.TrimSuffix(r.Name, s.Limit.Name) + l.Name
 		r.Shown = strings.TrimSuffix(r.Shown, s.Limit.Name) + l.Name
-		r.Limit, r.burst = l, true // and most stays: a guess is cut as the longer one cuts it
+		r.Limit, r.Burst = l, true // and most stays: a guess is cut as the longer one cuts it
 		all = append(all, r)
 	}
 	return all

@@ -12,6 +12,15 @@ import (
 type Target struct {
 	Method string
 	Path   string // cleaned
+	// Others are what some workers may read the path as instead. A limit on
+	// one of those is a limit on the request.
+	Others []string
+}
+
+// isOf reports whether the path, or what it may be read as, matches the pattern.
+func (t *Target) isOf(pattern string) bool {
+	return modelname.MatchesGlob(pattern, t.Path) ||
+		slices.ContainsFunc(t.Others, func(p string) bool { return modelname.MatchesGlob(pattern, p) })
 }
 
 // endpoint is one entry of per_endpoint.
@@ -23,8 +32,8 @@ type endpoint struct {
 	index   int    // in the configuration
 }
 
-func (e *endpoint) matches(t Target) bool {
-	return (len(e.methods) == 0 || slices.Contains(e.methods, t.Method)) && modelname.MatchesGlob(e.path, t.Path)
+func (e *endpoint) matches(t *Target) bool {
+	return one(e.methods, t.Method) && t.isOf(e.path)
 }
 
 // endpoints compiles the limits by endpoint, the longest path first.
@@ -52,7 +61,7 @@ func (b *builder) endpoints() {
 // endpointOf returns the entry for a target: of those that match the one with the
 // longest path, then the one with the fewest *, then the first; nil if there is
 // none.
-func (p *Policy) endpointOf(t Target) *endpoint {
+func (p *Policy) endpointOf(t *Target) *endpoint {
 	for i := range p.endpoints {
 		if p.endpoints[i].matches(t) {
 			return &p.endpoints[i]

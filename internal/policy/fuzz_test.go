@@ -46,7 +46,7 @@ func FuzzNew(f *testing.F) {
 		for _, who := range []string{"alice", "bob", "", "trusted", "socket"} {
 			caller, a := someone(who), chat("gpt-4", 100, -1)
 			n := p.Need(caller, a)
-			charges, _ := p.Charges(nil, caller, Target{"POST", "/v1/chat/completions"}, a, &n)
+			charges, _ := p.Charges(nil, caller, Target{Method: "POST", Path: "/v1/chat/completions"}, a, &n)
 			if err := penstock.ValidateCharges(charges); err != nil {
 				t.Fatal(err)
 			}

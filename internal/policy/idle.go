@@ -33,7 +33,7 @@ func (p *Policy) Idle(c *config.Config) (warnings []config.Warning) {
 		}
 		for i := range g.rules {
 			l := &g.rules[i]
-			if name, own := strings.CutPrefix(l.Name, section); own && !l.burst && !l.Shadow {
+			if name, own := strings.CutPrefix(l.Name, section); own && !l.Burst && !l.Shadow {
 				if why := p.idle(g, l, plans); why != "" {
 					warn(path+name, "%s", why)
 				}
@@ -112,7 +112,7 @@ func (p *Policy) Idle(c *config.Config) (warnings []config.Warning) {
 	}
 	if p.global != nil {
 		for i := range p.global.rules {
-			if l := &p.global.rules[i]; !l.burst {
+			if l := &p.global.rules[i]; !l.Burst {
 				if why := p.greedy(l); why != "" {
 					warn(l.Name, "%s", why)
 				}
@@ -246,7 +246,7 @@ func (p *Policy) idle(g *group, l *Rule, plans []*group) string {
 // empty when it need not.
 func (r *Rule) before(l *Rule) string {
 	a, b := &r.Limit, &l.Limit
-	if r.Shadow || r.burst {
+	if r.Shadow || r.Burst {
 		return "" // a burst lets single charges of any size pass
 	}
 	if a.Unit != b.Unit && (a.Unit != penstock.Tokens || b.Unit != penstock.InputTokens && b.Unit != penstock.OutputTokens) {

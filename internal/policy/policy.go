@@ -37,8 +37,10 @@ type Rule struct {
 	// empty for all others. A candidate is a shadow.
 	CandidateOf string
 
-	most  int64 // the largest single charge, which is a burst's limit's, too
-	burst bool  // it only smooths another one
+	// Burst says that it only smooths another one, by rate_limiting.burst.
+	Burst bool
+
+	most int64 // the largest single charge, which is a burst's limit's, too
 }
 
 // group is rules that are counted under one key: a plan, the entry of a model,

@@ -132,11 +132,11 @@ func listText(list []string, between, none string) string {
 }
 
 // matches reports whether a request is one that the rule is for.
-func (r *rule) matches(c *traffic.Caller, t Target, a *traffic.Ask) bool {
+func (r *rule) matches(c *traffic.Caller, t *Target, a *traffic.Ask) bool {
 	return one(r.methods, t.Method) && one(r.roles, c.Role) && one(r.tenants, c.Tenant) &&
 		(len(r.callers) == 0 || c.Listed && slices.Contains(r.callers, c.ID)) &&
 		(len(r.ips) == 0 || within(r.ips, c.Addr)) &&
-		(len(r.paths) == 0 || path(r.paths, t.Path)) &&
+		(len(r.paths) == 0 || slices.ContainsFunc(r.paths, t.isOf)) &&
 		(len(r.models) == 0 || a.Metered() && match(r.models, a.Model) != "")
 }
 
@@ -146,15 +146,6 @@ func one(list []string, text string) bool { return len(list) == 0 || slices.Cont
 func within(networks []netip.Prefix, addr netip.Addr) bool {
 	for _, n := range networks {
 		if n.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-func path(patterns []string, path string) bool {
-	for _, p := range patterns {
-		if modelname.MatchesGlob(p, path) {
 			return true
 		}
 	}
@@ -177,7 +168,7 @@ func match(patterns []string, name string) (found string) {
 
 // keyOf returns the key of the counter that a request has under the rule. What a
 // request has no value of is one value, which all such requests share.
-func (r *rule) keyOf(k *keys, c *traffic.Caller, t Target, a *traffic.Ask) string {
+func (r *rule) keyOf(k *keys, c *traffic.Caller, t *Target, a *traffic.Ask) string {
 	if len(r.per) == 0 {
 		return r.key
 	}

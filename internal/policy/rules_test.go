@@ -123,7 +123,7 @@ func TestEndpoints(t *testing.T) {
 		{"POST", "", nil},
 	}
 	for _, tt := range tests {
-		if diff := cmp.Diff(tt.want, chargedAt(p, visitor(), Target{tt.method, tt.path}, chat("m", 1, 2))); diff != "" {
+		if diff := cmp.Diff(tt.want, chargedAt(p, visitor(), Target{Method: tt.method, Path: tt.path}, chat("m", 1, 2))); diff != "" {
 			t.Errorf("%s %s (-want +got):\n%s", tt.method, tt.path, diff)
 		}
 	}
@@ -154,7 +154,7 @@ func TestBeaten(t *testing.T) {
 		}
 		for _, path := range paths {
 			for _, method := range []string{"GET", "POST", "PUT"} {
-				if e := p.endpointOf(Target{method, path}); e != nil {
+				if e := p.endpointOf(&Target{Method: method, Path: path}); e != nil {
 					used[e] = true
 				}
 			}
@@ -200,14 +200,14 @@ func TestRuleKeys(t *testing.T) {
 		{"model", "model: 'gpt-*'", someone("bob"), Target{}, chat("gpt-4-0613", 1, 1), "rule|r|10:gpt-4-0613", false},
 		{"model", "", someone("bob"), Target{}, chat(strings.Repeat("m", 200), 1, 1), "rule|r|128:" + strings.Repeat("m", 128), false},
 		{"model", "", someone("bob"), Target{}, of(traffic.Other), "rule|r|0:", false},
-		{"path", "", someone("bob"), Target{"GET", "/a|1:b"}, of(traffic.Other), "rule|r|6:/a|1:b", false},
-		{"path", "", someone("bob"), Target{"GET", "/" + strings.Repeat("a", 200)}, of(traffic.Other), "rule|r|128:/" + strings.Repeat("a", 127), false},
+		{"path", "", someone("bob"), Target{Method: "GET", Path: "/a|1:b"}, of(traffic.Other), "rule|r|6:/a|1:b", false},
+		{"path", "", someone("bob"), Target{Method: "GET", Path: "/" + strings.Repeat("a", 200)}, of(traffic.Other), "rule|r|128:/" + strings.Repeat("a", 127), false},
 		{"ip", "", someone("bob"), Target{}, chat("m", 1, 1), "rule|r|12:192.0.2.7/32", false},
 		{"ip", "", someone(""), Target{}, chat("m", 1, 1), "rule|r|17:2001:db8:1:2::/64", false},
 		{"ip6_48", "", someone("bob"), Target{}, chat("m", 1, 1), "rule|r|12:192.0.2.7/32", false},
 		{"ip6_48", "", someone(""), Target{}, chat("m", 1, 1), "rule|r|15:2001:db8:1::/48", false},
 		{"ip", "", someone("socket"), Target{}, chat("m", 1, 1), "rule|r|0:", false},
-		{"tenant, ip6_48, caller, path, role, model, key", "", someone("alice"), Target{"POST", "/p"}, chat("m", 1, 1), "rule|r|9:key:alice|9:key:alice|4:acme|5:admin|1:m|2:/p|12:192.0.2.7/32", false},
+		{"tenant, ip6_48, caller, path, role, model, key", "", someone("alice"), Target{Method: "POST", Path: "/p"}, chat("m", 1, 1), "rule|r|9:key:alice|9:key:alice|4:acme|5:admin|1:m|2:/p|12:192.0.2.7/32", false},
 	}
 	for _, tt := range tests {
 		match := ""
@@ -248,7 +248,9 @@ func slowMatch(r *config.Rule, c *traffic.Caller, t Target, a *traffic.Ask) bool
 			}
 			return a.Metered() && glob(s, a.Model, version)
 		}) &&
-		any(r.Match.Paths, func(s string) bool { return glob(s, t.Path, "") }) &&
+		any(r.Match.Paths, func(s string) bool {
+			return slices.ContainsFunc(append([]string{t.Path}, t.Others...), func(p string) bool { return glob(s, p, "") })
+		}) &&
 		any(r.Match.Methods, func(s string) bool { return s == t.Method }) &&
 		any(r.Match.Roles, func(s string) bool { return s == c.Role }) &&
 		any(r.Match.Tenants, func(s string) bool { return s == c.Tenant }) &&
@@ -344,7 +346,9 @@ func drawRules(t *rapid.T) []config.Rule {
 
 func drawRequest(t *rapid.T) (*traffic.Caller, Target, *traffic.Ask) {
 	c := someone(rapid.SampledFrom([]string{"alice", "bob", "carol", "", "trusted", "socket"}).Draw(t, "caller"))
-	to := Target{rapid.SampledFrom([]string{"GET", "POST", "PUT"}).Draw(t, "method"), rapid.SampledFrom([]string{"/", "/v1/chat", "/v1/x/y", "/x"}).Draw(t, "path")}
+	path := rapid.SampledFrom([]string{"/", "/v1/chat", "/v1/x/y", "/x"})
+	to := Target{Method: rapid.SampledFrom([]string{"GET", "POST", "PUT"}).Draw(t, "method"), Path: path.Draw(t, "path")}
+	to.Others = rapid.SliceOfN(path, 0, 2).Draw(t, "others")
 	a := chat(rapid.SampledFrom([]string{"", "m", "m-latest", "m-0613", "mx", "a", "x|1:a"}).Draw(t, "model"), rapid.Int64Range(0, 50).Draw(t, "input"), 7)
 	if rapid.IntRange(0, 3).Draw(t, "plain?") == 0 {
 		a = of(traffic.Other)
@@ -503,7 +507,7 @@ func TestRulesExample(t *testing.T) {
 	}
 	ask := of(traffic.Embeddings)
 	ask.Input, ask.Model = 12, "mine"
-	if diff := cmp.Diff(want, chargedAt(p, someone("bob"), Target{"POST", "/v1/embeddings"}, ask)); diff != "" {
+	if diff := cmp.Diff(want, chargedAt(p, someone("bob"), Target{Method: "POST", Path: "/v1/embeddings"}, ask)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	var lines []string

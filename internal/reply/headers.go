@@ -22,6 +22,9 @@ type Limit struct {
 	// Unit is requests, tokens, input_tokens, output_tokens, cost,
 	// concurrent, or anything else.
 	Unit string
+	// Smooths says that it only smooths a larger one, so that nobody need be
+	// warned of it.
+	Smooths bool
 	// Limit is its size, and Remaining what is left of it; debt counts as 0.
 	Limit, Remaining int64
 	// Window is what the size is measured over; it means nothing for

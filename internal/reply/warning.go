@@ -10,9 +10,10 @@ import (
 const warning = "X-Ratelimit-Warning"
 
 // Near reports whether at least 80 % of the limit is used. A place in flight
-// comes back by itself, so that a limit on those is never near.
+// comes back by itself and what smooths is full within seconds, so that neither
+// limit is ever near.
 func (l *Limit) Near() bool {
-	return l.Unit != concurrent && l.Limit > 0 && l.Remaining <= l.Limit/5
+	return l.Unit != concurrent && !l.Smooths && l.Limit > 0 && l.Remaining <= l.Limit/5
 }
 
 // Warn sets in out, the header of an answer to an allowed request, which limits

@@ -22,6 +22,7 @@ func TestWarn(t *testing.T) {
 		{"near", []reply.Limit{{Name: "cost_per_day", Unit: "cost", Limit: 100, Remaining: 20}}, "cost_per_day: 80% used"},
 		{"debt", []reply.Limit{{Name: "a", Unit: "tokens", Limit: 100, Remaining: -5}}, "a: 100% used"},
 		{"a small one", []reply.Limit{{Name: "a", Unit: "requests", Limit: 4, Remaining: 1}, {Name: "b", Unit: "requests", Limit: 3}}, "b: 100% used"},
+		{"a burst", []reply.Limit{{Name: "a", Unit: "requests", Limit: 10, Smooths: true}}, ""},
 		{"in flight", []reply.Limit{{Name: "a", Unit: "concurrent", Limit: 10}}, ""},
 		{"several", []reply.Limit{
 			{Name: "a", Unit: "requests", Limit: 1000, Remaining: 1},
