@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"math"
@@ -346,7 +347,12 @@ func checkSent(t interface{ Fatalf(string, ...any) }, e traffic.Endpoint, r *Req
 		t.Fatalf("%q is sent as %q: error %v, ask %+v", body, sent, err, again.Ask)
 	}
 	var before, after map[string]any
-	if json.Unmarshal(body, &before) != nil || json.Unmarshal(sent, &after) != nil {
+	decode := func(b []byte, to *map[string]any) error {
+		d := json.NewDecoder(bytes.NewReader(b))
+		d.UseNumber() // some are too large for a float
+		return d.Decode(to)
+	}
+	if decode(body, &before) != nil || decode(sent, &after) != nil {
 		t.Fatalf("%q is sent as %q", body, sent)
 	}
 	if r.HideUsage() {
