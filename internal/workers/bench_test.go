@@ -25,9 +25,20 @@ func newCopyBuffers() *copyBuffers {
 	}}}
 }
 
-// BenchmarkProxy is a ReverseProxy on the pool beside a bare one that goes to
-// the worker by the same kind of transport. Client and worker, in the same
-// process, are part of the figures.
+// held sends a body that it has in memory.
+type held struct {
+	*Pool
+	body []byte
+}
+
+func (h held) RoundTrip(r *http.Request) (*http.Response, error) {
+	out := *r
+	out.Body = nil
+	return h.Send(&out, h.body)
+}
+
+// BenchmarkProxy is a ReverseProxy on the pool, which holds the body, beside a
+// bare one. Client and worker, in the same process, are part of the figures.
 func BenchmarkProxy(b *testing.B) {
 	answer := bytes.Repeat([]byte("x"), 512)
 	w := newWorker(b, func(w http.ResponseWriter, r *http.Request) {
@@ -35,7 +46,7 @@ func BenchmarkProxy(b *testing.B) {
 		_, _ = w.Write(answer)
 	})
 	bare := newTransport(Options{})
-	pool := newPool(b, w)
+	pool, without := newPool(b, w), newTransportPool(b, w)
 	defer bare.CloseIdleConnections()
 	for _, size := range []struct {
 		name  string
@@ -48,7 +59,8 @@ func BenchmarkProxy(b *testing.B) {
 			rewrite   func(*httputil.ProxyRequest)
 		}{
 			{"bare", bare, func(r *httputil.ProxyRequest) { r.SetURL(w.URL) }},
-			{"pool", pool, func(*httputil.ProxyRequest) {}},
+			{"http1", held{pool, body}, func(*httputil.ProxyRequest) {}},
+			{"Transport", held{without, body}, func(*httputil.ProxyRequest) {}},
 		} {
 			b.Run(size.name+"/"+via.name, func(b *testing.B) {
 				proxy := &httputil.ReverseProxy{Rewrite: via.rewrite, Transport: via.transport, BufferPool: newCopyBuffers()}

@@ -5,9 +5,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"weak"
 )
 
 // sendHeld sends a request whose body is held, and returns the answer.
@@ -30,46 +32,58 @@ func wantBody(t testing.TB, resp *http.Response, want string) {
 
 // TestHeldBody sends a body that is held to the first worker that can be reached.
 func TestHeldBody(t *testing.T) {
-	for _, body := range []string{"p", strings.Repeat("prompt", 1e5)} {
-		p := newPool(t, append(dead(t, 2), newWorker(t, echo))...)
-		wantBody(t, sendHeld(t, p, body), body)
-		wantCounts(t, p, counts{Failed: 1}, counts{Failed: 1}, counts{Sent: 1})
-	}
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		for _, body := range []string{"p", strings.Repeat("prompt", 1e5)} {
+			p := newPool(t, append(dead(t, 2), newWorker(t, echo))...)
+			wantBody(t, sendHeld(t, p, body), body)
+			wantCounts(t, p, counts{Failed: 1}, counts{Failed: 1}, counts{Sent: 1})
+		}
+	})
 }
 
 // TestHeldBodyIsSentAnew: the transport writes it again to a new connection when
 // the kept one turns out to be dead.
 func TestHeldBodyIsSentAnew(t *testing.T) {
-	p := newPool(t, newWorker(t, echo))
-	dial := p.workers[0].transport.DialContext
-	var gone *atomic.Bool
-	p.workers[0].transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		gone = new(atomic.Bool)
-		c, err := dial(ctx, network, addr)
-		return &staleConn{c, gone}, err
-	}
-	get(t, p)
-	gone.Store(true)
-	wantBody(t, sendHeld(t, p, "prompt"), "prompt")
-	wantCounts(t, p, counts{Sent: 2})
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		p := newPool(t, newWorker(t, echo))
+		var gone *atomic.Bool
+		dialBy(p.workers[0], func(dial dialFunc) dialFunc {
+			return func(ctx context.Context, network, addr string) (net.Conn, error) {
+				gone = new(atomic.Bool)
+				c, err := dial(ctx, network, addr)
+				return &staleConn{c, gone}, err
+			}
+		})
+		get(t, p)
+		gone.Store(true)
+		wantBody(t, sendHeld(t, p, "prompt"), "prompt")
+		wantCounts(t, p, counts{Sent: 2})
+	})
 }
 
 // TestHeldBodyIsLetGo: an answer may take long after the worker has the body.
 func TestHeldBodyIsLetGo(t *testing.T) {
-	end := make(chan struct{})
-	p := newPool(t, newWorker(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		w.(http.Flusher).Flush()
-		<-end
-	}))
-	resp := sendHeld(t, p, strings.Repeat("prompt", 1e5))
-	x := resp.Body.(*exchange)
-	if x.again != nil {
-		t.Error("the body is kept for another time")
-	}
-	close(end)
-	wantBody(t, resp, "")
-	if x.sending.Size() != 0 {
-		t.Error("the body is still held after the answer")
-	}
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		for _, size := range []int{100, 1e6} {
+			end := make(chan struct{})
+			p := newPool(t, newWorker(t, func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				w.(http.Flusher).Flush()
+				<-end
+			}))
+			held := make([]byte, size)
+			kept := weak.Make(&held[0])
+			resp, err := p.Send(newRequest(t, http.MethodPost, nil), held)
+			if err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "the body is let go of", func() bool {
+				runtime.GC()
+				return kept.Value() == nil
+			})
+			close(end)
+			wantBody(t, resp, "")
+			_ = resp.Body.Close()
+		}
+	})
 }

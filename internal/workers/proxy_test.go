@@ -92,70 +92,74 @@ func TestCloseWriteWhereTheConnectionCannot(t *testing.T) {
 
 // TestHintsAndTrailers passes a 103 and trailers through the gateway.
 func TestHintsAndTrailers(t *testing.T) {
-	p := newPool(t, newWorker(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Link", "</style.css>")
-		w.WriteHeader(http.StatusEarlyHints)
-		w.Header().Del("Link")
-		w.Header().Set("Trailer", "Announced")
-		_, _ = io.WriteString(w, "answer")
-		w.Header().Set("Announced", "one")
-		w.Header().Set(http.TrailerPrefix+"Surprise", "two")
-	}))
-	gateway, done := newGateway(t, p)
-	hints := ""
-	trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
-		if code == http.StatusEarlyHints {
-			hints += h.Get("Link")
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		p := newPool(t, newWorker(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Link", "</style.css>")
+			w.WriteHeader(http.StatusEarlyHints)
+			w.Header().Del("Link")
+			w.Header().Set("Trailer", "Announced")
+			_, _ = io.WriteString(w, "answer")
+			w.Header().Set("Announced", "one")
+			w.Header().Set(http.TrailerPrefix+"Surprise", "two")
+		}))
+		gateway, done := newGateway(t, p)
+		hints := ""
+		trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			if code == http.StatusEarlyHints {
+				hints += h.Get("Link")
+			}
+			return nil
+		}}
+		client := &http.Transport{}
+		defer client.CloseIdleConnections()
+		req, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "GET", gateway.String(), nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	}}
-	client := &http.Transport{}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "GET", gateway.String(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := client.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || string(body) != "answer" {
-		t.Errorf("body %q, %v", body, err)
-	}
-	_ = resp.Body.Close()
-	if hints != "</style.css>" {
-		t.Errorf("the 103 had Link %q", hints)
-	}
-	if a, s := resp.Trailer.Get("Announced"), resp.Trailer.Get("Surprise"); a != "one" || s != "two" {
-		t.Errorf("trailers %v", resp.Trailer)
-	}
-	<-done
-	wantCounts(t, p, counts{Sent: 1})
+		resp, err := client.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || string(body) != "answer" {
+			t.Errorf("body %q, %v", body, err)
+		}
+		_ = resp.Body.Close()
+		if hints != "</style.css>" {
+			t.Errorf("the 103 had Link %q", hints)
+		}
+		if a, s := resp.Trailer.Get("Announced"), resp.Trailer.Get("Surprise"); a != "one" || s != "two" {
+			t.Errorf("trailers %v", resp.Trailer)
+		}
+		<-done
+		wantCounts(t, p, counts{Sent: 1})
+	})
 }
 
 // TestClientLeavesTheGateway hangs up on a stream: the worker sees it, and
 // nothing stays outstanding.
 func TestClientLeavesTheGateway(t *testing.T) {
-	left := make(chan struct{})
-	p := newPool(t, newWorker(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		_, _ = io.WriteString(w, "data: 1\n\n")
-		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
-		close(left)
-	}))
-	gateway, done := newGateway(t, p)
-	c, in := dial(t, gateway, "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 6\r\n\r\nprompt")
-	for line := ""; !strings.HasPrefix(line, "data:"); {
-		var err error
-		if line, err = in.ReadString('\n'); err != nil {
-			t.Fatal(err)
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		left := make(chan struct{})
+		p := newPool(t, newWorker(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			_, _ = io.WriteString(w, "data: 1\n\n")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			close(left)
+		}))
+		gateway, done := newGateway(t, p)
+		c, in := dial(t, gateway, "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 6\r\n\r\nprompt")
+		for line := ""; !strings.HasPrefix(line, "data:"); {
+			var err error
+			if line, err = in.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	wantCounts(t, p, counts{Outstanding: 1, Sent: 1})
-	_ = c.Close()
-	<-left
-	<-done
-	wantCounts(t, p, counts{Sent: 1})
+		wantCounts(t, p, counts{Outstanding: 1, Sent: 1})
+		_ = c.Close()
+		<-left
+		<-done
+		wantCounts(t, p, counts{Sent: 1})
+	})
 }

@@ -45,6 +45,9 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 // sent. Any other error is the transport's own; the request may have been
 // sent then, in part or whole, and is not sent again.
 //
+// Of the hooks of an httptrace.ClientTrace, Got1xxResponse alone is sure to be
+// called.
+//
 // A body that was given to one worker is given to no other, unless req.GetBody
 // can make it anew. As http.RoundTripper demands, req is not changed and its
 // body is closed.
@@ -132,7 +135,36 @@ type exchange struct {
 // send is one attempt. After it the worker counts as busy only if err is nil.
 // once says that body exists once; held is sent in its place where it is not nil.
 func (x *exchange) send(req *http.Request, body io.ReadCloser, held []byte, once bool, target string) (*http.Response, error) {
-	x.trace.GotConn = x.gotConn
+	resp, err := x.roundTrip(req, body, held, once, target)
+	if err != nil {
+		x.end(!x.clientGone())
+		return nil, err
+	}
+	resp.Request = req
+	conn, upgraded := resp.Body.(io.ReadWriteCloser)
+	switch {
+	case upgraded:
+		resp.Body = x.upgrade(conn)
+	case resp.Body == http.NoBody:
+		x.end(false)
+	default:
+		x.body, resp.Body = resp.Body, x
+	}
+	return resp, nil
+}
+
+// roundTrip sends the request by the worker's own http1 where that takes it,
+// else by its http.Transport.
+func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held []byte, once bool, target string) (*http.Response, error) {
+	if h := x.worker.http1; h != nil && (body == nil || body == http.NoBody) {
+		setTarget(&x.url, x.worker.url, target)
+		r := request{Request: req, target: x.url.RequestURI(), host: x.url.Host, held: held}
+		resp, err := h.send(&r, x.gotConn)
+		if err != errNotPlain {
+			return resp, err
+		}
+	}
+	x.trace.GotConn = func(httptrace.GotConnInfo) { x.gotConn() }
 	out := req.WithContext(httptrace.WithClientTrace(x.ctx, &x.trace))
 	out.URL = &x.url
 	SetTarget(out, x.worker.url, target)
@@ -152,22 +184,7 @@ func (x *exchange) send(req *http.Request, body io.ReadCloser, held []byte, once
 		out.Body = &clientBody{ReadCloser: body, exchange: x, left: length}
 	}
 
-	resp, err := x.worker.transport.RoundTrip(out)
-	if err != nil {
-		x.end(!x.clientGone())
-		return nil, err
-	}
-	resp.Request = req
-	conn, upgraded := resp.Body.(io.ReadWriteCloser)
-	switch {
-	case upgraded:
-		resp.Body = x.upgrade(conn)
-	case resp.Body == http.NoBody:
-		x.end(false)
-	default:
-		x.body, resp.Body = resp.Body, x
-	}
-	return resp, nil
+	return x.worker.transport.RoundTrip(out)
 }
 
 // hold makes held the body of out. The transport knows this kind of reader, and
@@ -183,7 +200,7 @@ func (x *exchange) hold(out *http.Request, held []byte) {
 
 // gotConn is called by the transport when it has a connection for the request,
 // and again when it takes another one after a stale one.
-func (x *exchange) gotConn(httptrace.GotConnInfo) {
+func (x *exchange) gotConn() {
 	if x.connected.Swap(true) {
 		return
 	}
@@ -207,6 +224,6 @@ func (x *exchange) end(failed bool) {
 	drained := w.removed && w.outstanding == 0
 	x.pool.mu.Unlock()
 	if drained {
-		w.transport.CloseIdleConnections()
+		w.retire()
 	}
 }

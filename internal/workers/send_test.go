@@ -31,30 +31,32 @@ func TestNoWorker(t *testing.T) {
 }
 
 func TestFailOver(t *testing.T) {
-	notTLS := newWorker(t, echo)
-	notTLS.URL.Scheme = "https"
-	live := newWorker(t, echo)
-	for name, body := range map[string]func() io.Reader{
-		"no body":            func() io.Reader { return nil },
-		"a body in memory":   func() io.Reader { return strings.NewReader("prompt") },
-		"a body that passes": func() io.Reader { return newOnce("prompt") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := newPool(t, append(dead(t, 1), notTLS, live)...)
-			want := "prompt"
-			if body() == nil {
-				want = ""
-			}
-			for i := range 3 {
-				req := newRequest(t, http.MethodPost, body())
-				if got := send(t, p, req); got != want {
-					t.Errorf("request %d: the worker got %q, want %q", i, got, want)
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		notTLS := newWorker(t, echo)
+		notTLS.URL.Scheme = "https"
+		live := newWorker(t, echo)
+		for name, body := range map[string]func() io.Reader{
+			"no body":            func() io.Reader { return nil },
+			"a body in memory":   func() io.Reader { return strings.NewReader("prompt") },
+			"a body that passes": func() io.Reader { return newOnce("prompt") },
+		} {
+			t.Run(name, func(t *testing.T) {
+				p := newPool(t, append(dead(t, 1), notTLS, live)...)
+				want := "prompt"
+				if body() == nil {
+					want = ""
 				}
-			}
-			// The third began with the live one, whose turn it was.
-			wantCounts(t, p, counts{Failed: 3}, counts{Failed: 3}, counts{Sent: 3})
-		})
-	}
+				for i := range 3 {
+					req := newRequest(t, http.MethodPost, body())
+					if got := send(t, p, req); got != want {
+						t.Errorf("request %d: the worker got %q, want %q", i, got, want)
+					}
+				}
+				// The third began with the live one, whose turn it was.
+				wantCounts(t, p, counts{Failed: 3}, counts{Failed: 3}, counts{Sent: 3})
+			})
+		}
+	})
 }
 
 func TestNoWorkerReached(t *testing.T) {
@@ -105,20 +107,22 @@ func TestBodyCannotBeMadeAgain(t *testing.T) {
 // TestSentIsNotSentAgain lets a worker read the request and break off: the
 // request may have been served, so that no other worker gets it.
 func TestSentIsNotSentAgain(t *testing.T) {
-	breaks := newRawWorker(t, func(c net.Conn) {
-		if req, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-			_, _ = io.Copy(io.Discard, req.Body)
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		breaks := newRawWorker(t, func(c net.Conn) {
+			if req, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				_, _ = io.Copy(io.Discard, req.Body)
+			}
+		})
+		for _, body := range []io.Reader{nil, strings.NewReader("prompt"), newOnce("prompt")} {
+			p := newPool(t, breaks, newWorker(t, echo))
+			_, err := p.RoundTrip(newRequest(t, http.MethodPost, body))
+			var unsent *ConnectError
+			if err == nil || errors.As(err, &unsent) {
+				t.Errorf("body %T: got %v, want the transport's error", body, err)
+			}
+			wantCounts(t, p, counts{Sent: 1, Failed: 1}, counts{})
 		}
 	})
-	for _, body := range []io.Reader{nil, strings.NewReader("prompt"), newOnce("prompt")} {
-		p := newPool(t, breaks, newWorker(t, echo))
-		_, err := p.RoundTrip(newRequest(t, http.MethodPost, body))
-		var unsent *ConnectError
-		if err == nil || errors.As(err, &unsent) {
-			t.Errorf("body %T: got %v, want the transport's error", body, err)
-		}
-		wantCounts(t, p, counts{Sent: 1, Failed: 1}, counts{})
-	}
 }
 
 // closedAtEnd is a body that the server has closed when its last byte was
@@ -199,12 +203,14 @@ func TestClientLeavesWhileConnecting(t *testing.T) {
 	p := newPool(t, dead(t, 2)...)
 	dialing, hang := make(chan struct{}, 1), make(chan struct{})
 	ended := make(chan struct{})
-	p.workers[0].transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
-		defer close(ended)
-		dialing <- struct{}{}
-		<-hang
-		return nil, errors.New("too late")
-	}
+	dialBy(p.workers[0], func(dialFunc) dialFunc {
+		return func(context.Context, string, string) (net.Conn, error) {
+			defer close(ended)
+			dialing <- struct{}{}
+			<-hang
+			return nil, errors.New("too late")
+		}
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-dialing
@@ -225,15 +231,17 @@ func TestClientLeavesWhileConnecting(t *testing.T) {
 }
 
 func TestClientHasLeftBefore(t *testing.T) {
-	p := newPool(t, newWorker(t, echo), newWorker(t, echo))
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err := p.RoundTrip(newRequest(t, http.MethodGet, nil).WithContext(ctx))
-	wantUnsent(t, err)
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want it to wrap context.Canceled", err)
-	}
-	wantCounts(t, p, counts{}, counts{})
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		p := newPool(t, newWorker(t, echo), newWorker(t, echo))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := p.RoundTrip(newRequest(t, http.MethodGet, nil).WithContext(ctx))
+		wantUnsent(t, err)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want it to wrap context.Canceled", err)
+		}
+		wantCounts(t, p, counts{}, counts{})
+	})
 }
 
 func TestDialTimeout(t *testing.T) {
@@ -254,84 +262,86 @@ func TestDialTimeout(t *testing.T) {
 
 // TestOutstandingEnds takes every way in which an answer can end.
 func TestOutstandingEnds(t *testing.T) {
-	text := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "answer") }
-	begun := func(then func(*http.Request)) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.WriteString(w, "first ")
-			_ = http.NewResponseController(w).Flush()
-			then(r)
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		text := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "answer") }
+		begun := func(then func(*http.Request)) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.WriteString(w, "first ")
+				_ = http.NewResponseController(w).Flush()
+				then(r)
+			}
 		}
-	}
-	hang := func(r *http.Request) { <-r.Context().Done() }
-	die := func(*http.Request) { panic(http.ErrAbortHandler) }
-	one := make([]byte, 1)
-	for _, tt := range []struct {
-		name   string
-		method string
-		worker http.HandlerFunc
-		end    func(t *testing.T, body io.ReadCloser, cancel context.CancelFunc)
-		want   counts
-	}{
-		{"read to the end", "GET", text, func(t *testing.T, body io.ReadCloser, _ context.CancelFunc) {
-			if _, err := io.Copy(io.Discard, body); err != nil {
-				t.Error(err)
-			}
-		}, counts{Sent: 1}},
-		{"closed unread", "GET", text, func(_ *testing.T, body io.ReadCloser, _ context.CancelFunc) {
-			_ = body.Close()
-		}, counts{Sent: 1}},
-		{"closed early", "GET", begun(hang), func(t *testing.T, body io.ReadCloser, _ context.CancelFunc) {
-			if _, err := body.Read(one); err != nil {
-				t.Error(err)
-			}
-			_ = body.Close()
-			_ = body.Close()
-			if _, err := body.Read(one); err == nil {
-				t.Error("reads on after Close")
-			}
-		}, counts{Sent: 1}},
-		{"client gone", "GET", begun(hang), func(t *testing.T, body io.ReadCloser, cancel context.CancelFunc) {
-			cancel()
-			if _, err := io.Copy(io.Discard, body); !errors.Is(err, context.Canceled) {
-				t.Errorf("got %v, want context.Canceled", err)
-			}
-		}, counts{Sent: 1}},
-		{"worker died", "GET", begun(die), func(t *testing.T, body io.ReadCloser, _ context.CancelFunc) {
-			if _, err := io.Copy(io.Discard, body); !errors.Is(err, io.ErrUnexpectedEOF) {
-				t.Errorf("got %v, want unexpected EOF", err)
-			}
-			_ = body.Close()
-		}, counts{Sent: 1, Failed: 1}},
-		{"HEAD", "HEAD", text, nil, counts{Sent: 1}},
-		{"no content", "GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, nil, counts{Sent: 1}},
-		{"empty", "GET", func(http.ResponseWriter, *http.Request) {}, nil, counts{Sent: 1}},
-		{"101 without a protocol", "GET", func(w http.ResponseWriter, _ *http.Request) {
-			c, _, err := http.NewResponseController(w).Hijack()
-			if err == nil {
-				_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
-				_ = c.Close()
-			}
-		}, nil, counts{Sent: 1}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			p := newPool(t, newWorker(t, tt.worker))
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			req := newRequest(t, tt.method, nil).WithContext(ctx)
-			resp, err := p.RoundTrip(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if resp.Request != req {
-				t.Error("the answer names another request")
-			}
-			if tt.end != nil {
-				wantCounts(t, p, counts{Outstanding: 1, Sent: 1})
-				tt.end(t, resp.Body, cancel)
-			}
-			wantCounts(t, p, tt.want)
-		})
-	}
+		hang := func(r *http.Request) { <-r.Context().Done() }
+		die := func(*http.Request) { panic(http.ErrAbortHandler) }
+		one := make([]byte, 1)
+		for _, tt := range []struct {
+			name   string
+			method string
+			worker http.HandlerFunc
+			end    func(t *testing.T, body io.ReadCloser, cancel context.CancelFunc)
+			want   counts
+		}{
+			{"read to the end", "GET", text, func(t *testing.T, body io.ReadCloser, _ context.CancelFunc) {
+				if _, err := io.Copy(io.Discard, body); err != nil {
+					t.Error(err)
+				}
+			}, counts{Sent: 1}},
+			{"closed unread", "GET", text, func(_ *testing.T, body io.ReadCloser, _ context.CancelFunc) {
+				_ = body.Close()
+			}, counts{Sent: 1}},
+			{"closed early", "GET", begun(hang), func(t *testing.T, body io.ReadCloser, _ context.CancelFunc) {
+				if _, err := body.Read(one); err != nil {
+					t.Error(err)
+				}
+				_ = body.Close()
+				_ = body.Close()
+				if _, err := body.Read(one); err == nil {
+					t.Error("reads on after Close")
+				}
+			}, counts{Sent: 1}},
+			{"client gone", "GET", begun(hang), func(t *testing.T, body io.ReadCloser, cancel context.CancelFunc) {
+				cancel()
+				if _, err := io.Copy(io.Discard, body); !errors.Is(err, context.Canceled) {
+					t.Errorf("got %v, want context.Canceled", err)
+				}
+			}, counts{Sent: 1}},
+			{"worker died", "GET", begun(die), func(t *testing.T, body io.ReadCloser, _ context.CancelFunc) {
+				if _, err := io.Copy(io.Discard, body); !errors.Is(err, io.ErrUnexpectedEOF) {
+					t.Errorf("got %v, want unexpected EOF", err)
+				}
+				_ = body.Close()
+			}, counts{Sent: 1, Failed: 1}},
+			{"HEAD", "HEAD", text, nil, counts{Sent: 1}},
+			{"no content", "GET", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, nil, counts{Sent: 1}},
+			{"empty", "GET", func(http.ResponseWriter, *http.Request) {}, nil, counts{Sent: 1}},
+			{"101 without a protocol", "GET", func(w http.ResponseWriter, _ *http.Request) {
+				c, _, err := http.NewResponseController(w).Hijack()
+				if err == nil {
+					_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+					_ = c.Close()
+				}
+			}, nil, counts{Sent: 1}},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				p := newPool(t, newWorker(t, tt.worker))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				req := newRequest(t, tt.method, nil).WithContext(ctx)
+				resp, err := p.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if resp.Request != req {
+					t.Error("the answer names another request")
+				}
+				if tt.end != nil {
+					wantCounts(t, p, counts{Outstanding: 1, Sent: 1})
+					tt.end(t, resp.Body, cancel)
+				}
+				wantCounts(t, p, tt.want)
+			})
+		}
+	})
 }
 
 func TestRequestIsNotChanged(t *testing.T) {

@@ -2,6 +2,7 @@ package workers
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	log.SetOutput(io.Discard) // http.Transport logs what workers say unasked
+	goleak.VerifyTestMain(m)
+}
 
 func mustParse(t testing.TB, s string) *url.URL {
 	t.Helper()
@@ -79,6 +83,34 @@ func newPool(t testing.TB, workers ...Worker) *Pool {
 	p := New(workers, Options{})
 	t.Cleanup(func() { p.Update(nil) })
 	return p
+}
+
+type newPoolFunc = func(t testing.TB, workers ...Worker) *Pool
+
+// bothWays runs f with pools whose http1 takes what is plain, and with such that
+// leave everything to http.Transport.
+func bothWays(t *testing.T, f func(t *testing.T, newPool newPoolFunc)) {
+	t.Run("http1", func(t *testing.T) { f(t, newPool) })
+	t.Run("Transport", func(t *testing.T) { f(t, newTransportPool) })
+}
+
+func newTransportPool(t testing.TB, workers ...Worker) *Pool {
+	t.Helper()
+	p := newPool(t, workers...)
+	for _, w := range p.workers {
+		w.http1 = nil
+	}
+	return p
+}
+
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// dialBy has w connected to by what change makes of how it was.
+func dialBy(w *worker, change func(dialFunc) dialFunc) {
+	w.transport.DialContext = change(w.transport.DialContext)
+	if w.http1 != nil {
+		w.http1.dial = change(w.http1.dial)
+	}
 }
 
 // newGateway starts a bare ReverseProxy in front of p. The channel says when

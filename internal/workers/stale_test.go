@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 )
 
@@ -18,6 +19,11 @@ import (
 type staleConn struct {
 	net.Conn
 	gone *atomic.Bool
+}
+
+// SyscallConn is for http1, which keeps no connection that it cannot look at.
+func (c *staleConn) SyscallConn() (syscall.RawConn, error) {
+	return c.Conn.(syscall.Conn).SyscallConn()
 }
 
 func (c *staleConn) Write(b []byte) (int, error) {
@@ -32,20 +38,25 @@ func (c *staleConn) Write(b []byte) (int, error) {
 // another worker gets it, if the body allows.
 func TestStaleConnection(t *testing.T) {
 	for _, tt := range []struct {
-		name  string
-		body  func() io.Reader
-		moves bool
+		name    string
+		newPool newPoolFunc
+		held    []byte
+		body    func() io.Reader
+		moves   bool
 	}{
-		{"no body", func() io.Reader { return nil }, true},
-		{"a body in memory", func() io.Reader { return strings.NewReader("prompt") }, true},
-		{"a body that passes", func() io.Reader { return newOnce("prompt") }, false},
+		{"http1, no body", newPool, nil, func() io.Reader { return nil }, true},
+		{"http1, a body that is held", newPool, []byte("prompt"), func() io.Reader { return nil }, true},
+		{"http1, a large one", newPool, make([]byte, 1e6), func() io.Reader { return nil }, true},
+		{"no body", newTransportPool, nil, func() io.Reader { return nil }, true},
+		{"a body that is held", newTransportPool, []byte("prompt"), func() io.Reader { return nil }, true},
+		{"a body in memory", newTransportPool, nil, func() io.Reader { return strings.NewReader("prompt") }, true},
+		{"a body that passes", newTransportPool, nil, func() io.Reader { return newOnce("prompt") }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := newPool(t, newWorker(t, echo), newWorker(t, echo))
+			p := tt.newPool(t, newWorker(t, echo), newWorker(t, echo))
 			var gone atomic.Bool
-			for _, w := range p.workers[:1] {
-				dial := w.transport.DialContext
-				w.transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			stale := func(dial dialFunc) dialFunc {
+				return func(ctx context.Context, network, addr string) (net.Conn, error) {
 					if gone.Load() {
 						return nil, &net.OpError{Op: "dial", Err: errors.New("refused")}
 					}
@@ -53,10 +64,11 @@ func TestStaleConnection(t *testing.T) {
 					return &staleConn{c, &gone}, err
 				}
 			}
+			dialBy(p.workers[0], stale)
 			get(t, p)
 			get(t, p)
 			gone.Store(true)
-			resp, err := p.RoundTrip(newRequest(t, http.MethodPost, tt.body()))
+			resp, err := p.Send(newRequest(t, http.MethodPost, tt.body()), tt.held)
 			if !tt.moves {
 				var unsent *ConnectError
 				if err == nil || errors.As(err, &unsent) {
@@ -77,7 +89,7 @@ func TestStaleConnection(t *testing.T) {
 			p.Update([]Worker{{p.workers[0].url}})
 			get(t, p)
 			gone.Store(true)
-			_, err = p.RoundTrip(newRequest(t, http.MethodPost, tt.body()))
+			_, err = p.Send(newRequest(t, http.MethodPost, tt.body()), tt.held)
 			var unsent *ConnectError
 			if !isDialError(err) || errors.As(err, &unsent) {
 				t.Errorf("got %v, want the dial error itself", err)
@@ -89,45 +101,50 @@ func TestStaleConnection(t *testing.T) {
 // TestStaleConnectionIsReplaced lets the transport dial again, with success:
 // that is one request sent, not two.
 func TestStaleConnectionIsReplaced(t *testing.T) {
-	p := newPool(t, newWorker(t, echo))
-	dial := p.workers[0].transport.DialContext
-	var gone *atomic.Bool
-	dials := 0
-	p.workers[0].transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		gone = new(atomic.Bool)
-		dials++
-		c, err := dial(ctx, network, addr)
-		return &staleConn{c, gone}, err
-	}
-	get(t, p)
-	gone.Store(true)
-	get(t, p)
-	if dials != 2 {
-		t.Errorf("dialled %d times", dials)
-	}
-	wantCounts(t, p, counts{Sent: 2})
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		p := newPool(t, newWorker(t, echo))
+		var gone *atomic.Bool
+		dials := 0
+		dialBy(p.workers[0], func(dial dialFunc) dialFunc {
+			return func(ctx context.Context, network, addr string) (net.Conn, error) {
+				gone = new(atomic.Bool)
+				dials++
+				c, err := dial(ctx, network, addr)
+				return &staleConn{c, gone}, err
+			}
+		})
+		get(t, p)
+		gone.Store(true)
+		get(t, p)
+		if dials != 2 {
+			t.Errorf("dialled %d times", dials)
+		}
+		wantCounts(t, p, counts{Sent: 2})
+	})
 }
 
 // TestRemovedBetweenPickAndSend removes a worker that a request has just been
 // given to: the connection that it makes does not stay.
 func TestRemovedBetweenPickAndSend(t *testing.T) {
-	var watch connWatch
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(echo))
-	srv.Config.ConnState = watch.see
-	srv.Start()
-	t.Cleanup(srv.Close)
-	p := newPool(t, Worker{mustParse(t, srv.URL)})
-	x := &exchange{pool: p, worker: p.pick(nil), ctx: t.Context()}
-	p.Update(nil)
-	resp, err := x.send(newRequest(t, http.MethodGet, nil), nil, nil, false, "/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		t.Error(err)
-	}
-	waitFor(t, "the connection is closed", func() bool {
-		made, closed := watch.counts()
-		return made == 1 && closed == 1
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		var watch connWatch
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(echo))
+		srv.Config.ConnState = watch.see
+		srv.Start()
+		t.Cleanup(srv.Close)
+		p := newPool(t, Worker{mustParse(t, srv.URL)})
+		x := &exchange{pool: p, worker: p.pick(nil), ctx: t.Context()}
+		p.Update(nil)
+		resp, err := x.send(newRequest(t, http.MethodGet, nil), nil, nil, false, "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Error(err)
+		}
+		waitFor(t, "the connection is closed", func() bool {
+			made, closed := watch.counts()
+			return made == 1 && closed == 1
+		})
 	})
 }

@@ -22,9 +22,14 @@ func SetTarget(out *http.Request, base *url.URL, rawTarget string) {
 	if out.URL == nil {
 		out.URL = new(url.URL)
 	}
-	*out.URL = url.URL{Scheme: base.Scheme, Host: base.Host}
+	setTarget(out.URL, base, rawTarget)
+}
+
+// setTarget is SetTarget for the URL alone.
+func setTarget(out, base *url.URL, rawTarget string) {
+	*out = url.URL{Scheme: base.Scheme, Host: base.Host}
 	if rawTarget == "*" {
-		out.URL.Opaque = "*"
+		out.Opaque = "*"
 		return
 	}
 	if strings.Contains(rawTarget, " ") {
@@ -34,21 +39,21 @@ func SetTarget(out *http.Request, base *url.URL, rawTarget string) {
 	if prefix := strings.TrimSuffix(base.EscapedPath(), "/"); prefix != "" {
 		path = prefix + path
 	}
-	out.URL.RawQuery = query
-	out.URL.ForceQuery = asked && query == ""
+	out.RawQuery = query
+	out.ForceQuery = asked && query == ""
 
 	// Opaque is written as it is, except that URL.RequestURI takes "//" at its
 	// front for a host.
 	if !strings.HasPrefix(path, "//") {
-		out.URL.Opaque = path
+		out.Opaque = path
 		return
 	}
 	decoded, err := url.PathUnescape(path)
 	if err != nil { // which no server lets in
-		out.URL.Path = path
+		out.Path = path
 		return
 	}
-	out.URL.Path, out.URL.RawPath = decoded, path
+	out.Path, out.RawPath = decoded, path
 }
 
 // pathAndQuery returns target without a scheme and host, as net/url parses it.

@@ -75,28 +75,30 @@ func requestLines(t *testing.T) Worker {
 
 // TestTargetOnTheWire sends every target through a gateway over sockets.
 func TestTargetOnTheWire(t *testing.T) {
-	w := requestLines(t)
-	for _, tt := range targets {
-		base := mustParse(t, w.URL.String()+tt.base)
-		gateway, _ := newGateway(t, newPool(t, Worker{base}))
-		_, in := dial(t, gateway, "GET "+tt.target+" HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n")
-		resp, err := http.ReadResponse(in, nil)
-		if err != nil {
-			t.Fatal(err)
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		w := requestLines(t)
+		for _, tt := range targets {
+			base := mustParse(t, w.URL.String()+tt.base)
+			gateway, _ := newGateway(t, newPool(t, Worker{base}))
+			_, in := dial(t, gateway, "GET "+tt.target+" HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n")
+			resp, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			want := tt.want
+			if want == "" {
+				want = tt.target
+			}
+			if string(got) != want {
+				t.Errorf("base %q, target %q: the worker was asked for %q, want %q (status %d)", tt.base, tt.target, got, want, resp.StatusCode)
+			}
 		}
-		got, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		want := tt.want
-		if want == "" {
-			want = tt.target
-		}
-		if string(got) != want {
-			t.Errorf("base %q, target %q: the worker was asked for %q, want %q (status %d)", tt.base, tt.target, got, want, resp.StatusCode)
-		}
-	}
+	})
 }
 
 // TestTargetThatNoServerLetsIn checks what cannot come over an HTTP/1.1

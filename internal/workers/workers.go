@@ -50,11 +50,12 @@ type Pool struct {
 	next    int // where the search for the least busy worker begins
 }
 
-// worker is one server. Each has its own transport, so that the connections of
+// worker is one server. Each has its own transports, so that the connections of
 // one can be closed without touching those of another.
 type worker struct {
 	key       string // the URL, by which Update finds it again
 	url       *url.URL
+	http1     *http1 // for what is plain; nil: for nothing
 	transport *http.Transport
 
 	// The pool's lock guards these.
@@ -89,7 +90,7 @@ func (p *Pool) Update(workers []Worker) {
 		key := add.URL.String()
 		w := before[key]
 		if w == nil {
-			w = &worker{key: key, url: add.URL, transport: newTransport(p.options)}
+			w = &worker{key: key, url: add.URL, http1: newHTTP1(add.URL, p.options), transport: newTransport(p.options)}
 			before[key] = w
 		} else if !w.removed {
 			continue // the same URL twice
@@ -102,8 +103,17 @@ func (p *Pool) Update(workers []Worker) {
 	p.mu.Unlock()
 
 	for _, w := range gone {
-		w.transport.CloseIdleConnections()
+		w.retire()
 	}
+}
+
+// retire closes the connections of a worker that was removed, now or as they
+// become idle.
+func (w *worker) retire() {
+	if w.http1 != nil {
+		w.http1.retire()
+	}
+	w.transport.CloseIdleConnections()
 }
 
 // Stats returns the workers in the order in which they were given.
@@ -154,11 +164,11 @@ func newTransport(o Options) *http.Transport {
 		TLSHandshakeTimeout:    o.DialTimeout,
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true, // the client's own Accept-Encoding counts
-		MaxIdleConnsPerHost:    1024,
-		IdleConnTimeout:        90 * time.Second,
+		MaxIdleConnsPerHost:    maxIdle,
+		IdleConnTimeout:        idleTime,
 		ExpectContinueTimeout:  time.Second,
 		ResponseHeaderTimeout:  0, // a long prompt takes minutes: the gateway's request timeout rules
-		MaxResponseHeaderBytes: 256 << 10,
+		MaxResponseHeaderBytes: maxHeaderBytes,
 	}
 }
 

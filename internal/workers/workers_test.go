@@ -129,70 +129,72 @@ func (c *connWatch) counts() (made, closed int) {
 }
 
 func TestUpdate(t *testing.T) {
-	goOn := make(chan struct{})
-	var watches [3]connWatch
-	var workers []Worker
-	for i := range 3 {
-		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = fmt.Fprint(w, i)
-			if i == 1 {
-				_ = http.NewResponseController(w).Flush()
-				<-goOn
-			}
-		}))
-		srv.Config.ConnState = watches[i].see
-		srv.Start()
-		t.Cleanup(srv.Close)
-		workers = append(workers, Worker{mustParse(t, srv.URL)})
-	}
-	p := newPool(t, workers[0], workers[1])
-	if got := get(t, p); got != "0" {
-		t.Fatalf("went to %s", got)
-	}
-	resp, err := p.RoundTrip(newRequest(t, http.MethodGet, nil))
-	if err != nil {
-		t.Fatal(err)
-	}
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		goOn := make(chan struct{})
+		var watches [3]connWatch
+		var workers []Worker
+		for i := range 3 {
+			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = fmt.Fprint(w, i)
+				if i == 1 {
+					_ = http.NewResponseController(w).Flush()
+					<-goOn
+				}
+			}))
+			srv.Config.ConnState = watches[i].see
+			srv.Start()
+			t.Cleanup(srv.Close)
+			workers = append(workers, Worker{mustParse(t, srv.URL)})
+		}
+		p := newPool(t, workers[0], workers[1])
+		if got := get(t, p); got != "0" {
+			t.Fatalf("went to %s", got)
+		}
+		resp, err := p.RoundTrip(newRequest(t, http.MethodGet, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
 
-	// 1 goes while it answers, 0 stays, 2 is new. A second 0 is the same one.
-	p.Update([]Worker{workers[2], workers[0], {mustParse(t, workers[0].URL.String())}})
-	wantCounts(t, p, counts{}, counts{Sent: 1})
-	if got := get(t, p) + get(t, p); got != "20" && got != "02" {
-		t.Errorf("went to %s", got)
-	}
-	wantCounts(t, p, counts{Sent: 1}, counts{Sent: 2})
-	if made, closed := watches[0].counts(); made != 1 || closed != 0 {
-		t.Errorf("the worker that stayed: %d connections made, %d closed", made, closed)
-	}
-	if _, closed := watches[1].counts(); closed != 0 {
-		t.Error("the removed worker lost the connection that is in use")
-	}
-	close(goOn)
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || string(body) != "1" {
-		t.Errorf("the removed worker's answer: %q, %v", body, err)
-	}
-	waitFor(t, "the removed worker's connection is closed", func() bool {
-		_, closed := watches[1].counts()
-		return closed == 1
-	})
-
-	// It comes back as a new one.
-	p.Update([]Worker{workers[1]})
-	wantCounts(t, p, counts{})
-	for i := range watches {
-		waitFor(t, "idle connections of removed workers are closed", func() bool {
-			made, closed := watches[i].counts()
-			return made == closed
+		// 1 goes while it answers, 0 stays, 2 is new. A second 0 is the same one.
+		p.Update([]Worker{workers[2], workers[0], {mustParse(t, workers[0].URL.String())}})
+		wantCounts(t, p, counts{}, counts{Sent: 1})
+		if got := get(t, p) + get(t, p); got != "20" && got != "02" {
+			t.Errorf("went to %s", got)
+		}
+		wantCounts(t, p, counts{Sent: 1}, counts{Sent: 2})
+		if made, closed := watches[0].counts(); made != 1 || closed != 0 {
+			t.Errorf("the worker that stayed: %d connections made, %d closed", made, closed)
+		}
+		if _, closed := watches[1].counts(); closed != 0 {
+			t.Error("the removed worker lost the connection that is in use")
+		}
+		close(goOn)
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || string(body) != "1" {
+			t.Errorf("the removed worker's answer: %q, %v", body, err)
+		}
+		waitFor(t, "the removed worker's connection is closed", func() bool {
+			_, closed := watches[1].counts()
+			return closed == 1
 		})
-	}
-	if got := get(t, p); got != "1" {
-		t.Errorf("went to %s", got)
-	}
-	stats := p.Stats()
-	if want := []Stats{{URL: workers[1].URL.String(), Sent: 1}}; !cmp.Equal(want, stats) {
-		t.Errorf("stats %+v, want %+v", stats, want)
-	}
+
+		// It comes back as a new one.
+		p.Update([]Worker{workers[1]})
+		wantCounts(t, p, counts{})
+		for i := range watches {
+			waitFor(t, "idle connections of removed workers are closed", func() bool {
+				made, closed := watches[i].counts()
+				return made == closed
+			})
+		}
+		if got := get(t, p); got != "1" {
+			t.Errorf("went to %s", got)
+		}
+		stats := p.Stats()
+		if want := []Stats{{URL: workers[1].URL.String(), Sent: 1}}; !cmp.Equal(want, stats) {
+			t.Errorf("stats %+v, want %+v", stats, want)
+		}
+	})
 }
 
 // TestStatsHideSecrets checks that a password in the configured URL stays

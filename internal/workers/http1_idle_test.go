@@ -1,0 +1,134 @@
+//go:build unix
+
+package workers
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestIdleConnections checks which connections are kept, and for how long.
+func TestIdleConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHTTP1(mustParse(t, "http://worker.test"), Options{})
+		conns := make([]*closes, maxIdle+2)
+		kept := make([]*conn, len(conns))
+		for i := range conns {
+			conns[i] = &closes{}
+			kept[i] = &conn{Conn: conns[i], from: h}
+		}
+		closed := func() (n int) {
+			for _, c := range conns {
+				n += c.times
+			}
+			return n
+		}
+		if h.take() != nil {
+			t.Error("there is one before any was kept")
+		}
+		h.keep(kept[0])
+		time.Sleep(idleTime - time.Nanosecond)
+		h.keep(kept[1])
+		if got := h.take(); got != kept[1] || !got.used {
+			t.Errorf("the one that was used last is not taken first")
+		}
+		h.keep(kept[1])
+		if closed() != 0 {
+			t.Error("closed before its time")
+		}
+		time.Sleep(time.Nanosecond)
+		if got := h.take(); got != kept[1] || conns[0].times != 1 || len(h.idle) != 0 {
+			t.Error("the old one was not closed when the other was taken")
+		}
+		h.keep(kept[1])
+		time.Sleep(idleTime)
+		if h.take() != nil || conns[1].times != 1 {
+			t.Error("one that was too old was taken")
+		}
+		for _, c := range kept[2:] {
+			h.keep(c)
+		}
+		if closed() != 2 || len(h.idle) != maxIdle {
+			t.Errorf("%d idle and %d closed, want %d and 2", len(h.idle), closed(), maxIdle)
+		}
+		h.keep(kept[0])
+		if conns[0].times != 2 {
+			t.Error("one too many was kept")
+		}
+		time.Sleep(idleTime)
+		h.keep(kept[0])
+		if closed() != 3+maxIdle || len(h.idle) != 1 {
+			t.Errorf("%d idle and %d closed after their time", len(h.idle), closed())
+		}
+		h.retire()
+		if conns[0].times != 3 || h.take() != nil {
+			t.Error("retired, and one is left")
+		}
+		h.keep(kept[1])
+		if conns[1].times != 2 || h.take() != nil {
+			t.Error("retired, and one was kept")
+		}
+	})
+}
+
+// TestConnectionThatCannotBeLookedAt is not kept.
+func TestConnectionThatCannotBeLookedAt(t *testing.T) {
+	p := newPool(t, Worker{mustParse(t, "http://worker.test")})
+	dialBy(p.workers[0], speak(ok))
+	if got := get(t, p) + get(t, p); got != "okok" || len(p.workers[0].http1.idle) != 0 {
+		t.Errorf("answers %q, %d idle", got, len(p.workers[0].http1.idle))
+	}
+}
+
+// closes counts how often it was closed.
+type closes struct {
+	net.Conn
+	times int
+}
+
+func (c *closes) Close() error {
+	c.times++
+	return nil
+}
+
+// TestLateEndOfTheRequest: an answer waits for the request's end, but not long.
+func TestLateEndOfTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct {
+			after time.Duration
+			err   error
+			want  bool
+		}{
+			{0, nil, true},
+			{0, errors.New("broken"), false},
+			{writeWait - time.Nanosecond, nil, true},
+			{writeWait - time.Nanosecond, errors.New("broken"), false},
+			{writeWait + time.Nanosecond, nil, false},
+		} {
+			c := &conn{quiet: func() bool { return true }, wrote: make(chan written, 1)}
+			c.in = bufio.NewReader(c)
+			wrote := c.wrote
+			time.AfterFunc(tt.after, func() { wrote <- written{1, tt.err} })
+			synctest.Wait()
+			if got := c.clean(); got != tt.want || c.wrote != nil {
+				t.Errorf("after %v with %v: clean %v, want %v", tt.after, tt.err, got, tt.want)
+			}
+			time.Sleep(2 * writeWait)
+		}
+	})
+}
+
+// TestNoLook: what is no socket, or none any more, cannot be looked at.
+func TestNoLook(t *testing.T) {
+	here, there := net.Pipe()
+	defer func() { _, _ = here.Close(), there.Close() }()
+	for _, c := range []net.Conn{here, &net.TCPConn{}} {
+		if looker(c) != nil {
+			t.Errorf("%T can be looked at", c)
+		}
+	}
+}
