@@ -55,6 +55,11 @@ proof:
 	$(GO) test ./cmd/penstock -run TestKill -count 1 -timeout 60m -kills 100
 	$(GO) test -race -count 5 ./internal/gateway ./internal/server ./internal/workers -timeout 60m
 
+## accuracy: what limits hold of what was used, what they admit of what they allow; writes docs/accuracy.md
+.PHONY: accuracy
+accuracy:
+	$(GO) test ./internal/accuracy -count 1 -v -timeout 60m -accuracy.requests 10000 -accuracy.table $(CURDIR)/docs/accuracy.md
+
 ## fuzz: every fuzz target for FUZZTIME
 FUZZTIME ?= 30s
 fuzz:
