@@ -2,6 +2,7 @@ package provider
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"net/http"
 	"strings"
@@ -22,6 +23,7 @@ type Meter struct {
 	dialect traffic.Dialect
 	kind    traffic.Kind
 	input   int64 // the estimate
+	ofToken int64 // weight of one
 	format  format
 	body    io.ReadCloser
 	filter  filter
@@ -62,6 +64,9 @@ const (
 // body.
 func (m *Meter) Start(r *Request, header http.Header, body io.ReadCloser) {
 	m.dialect, m.kind, m.input = r.Ask.Dialect, r.Ask.Kind, r.Ask.Input
+	// Never more than is taken for granted: who teaches a model long tokens, by
+	// prompts of odd text, must not have its unfinished answers counted short.
+	m.ofToken = min(cmp.Or(r.ofToken, defaultWeight), defaultWeight)
 	m.format, m.body = formatOf(&r.Ask, header), body
 	if m.dialect == traffic.Ollama && m.format == eventStream {
 		// Some workers have OpenAI's chat at Ollama's path.
@@ -294,7 +299,7 @@ func (m *Meter) now() totals {
 // and an estimate for the text since then.
 func (m *Meter) OutputSoFar() int64 {
 	t := m.now()
-	return t.tokens()
+	return t.tokens(m.ofToken)
 }
 
 // Usage returns what the answer used, once it has been read or given up: as the
@@ -307,7 +312,7 @@ func (m *Meter) Usage() traffic.Usage {
 	t := m.now()
 	u := traffic.Usage{
 		Input: m.input, CachedInput: t.cached, CacheWrites: t.writes, LongCacheWrites: t.longWrites,
-		Output: t.tokens(), Source: traffic.Counted,
+		Output: t.tokens(m.ofToken), Source: traffic.Counted,
 	}
 	if t.input >= 0 {
 		u.Input = t.input
@@ -376,9 +381,9 @@ func (t *totals) sum(n numbers) numbers {
 }
 
 // tokens returns the number of tokens of output.
-func (t *totals) tokens() int64 {
+func (t *totals) tokens(ofToken int64) int64 {
 	if t.output < 0 {
-		return tokens(weigh(t.text), defaultWeight)
+		return tokens(weigh(t.text), ofToken)
 	}
-	return t.output + tokens(weigh(t.since), defaultWeight)
+	return t.output + tokens(weigh(t.since), ofToken)
 }

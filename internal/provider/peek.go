@@ -40,6 +40,7 @@ type Request struct {
 	Ask traffic.Ask
 
 	weight     int64 // of its text
+	ofToken    int64 // weight of the model's tokens; 0: not known better than defaultWeight
 	ids, media int64
 	edit       edit
 }
@@ -200,7 +201,7 @@ func (r *reading) request() Request {
 	if r.most > 0 {
 		a.MaxOutput = times(r.most, a.Answers)
 	}
-	return Request{Ask: a, weight: weight, ids: r.ids, media: r.media, edit: r.edit}
+	return Request{Ask: a, weight: weight, ofToken: r.weight, ids: r.ids, media: r.media, edit: r.edit}
 }
 
 // bodyError returns the error of the JSON itself as the client reads it.
