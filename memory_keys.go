@@ -44,7 +44,7 @@ func (s *MemoryStore) insert(g *group, groups []group, m moment) bool {
 	}
 	s.sweepSome(x, sweepOnInsert, groups, m)
 	room, bound := s.room, s.maxKeys.Load()-s.reserve.Load()
-	if g.first.Keep || g.first.Shared {
+	if g.first.Keep || g.shared {
 		room, bound = s.keptRoom, math.MaxInt64
 	}
 	if s.keys.Add(1) > bound && !s.makeSpace(x, bound, groups, m) {
@@ -142,16 +142,22 @@ func (s *MemoryStore) relay(g *group, m moment) {
 	}
 	s.hold(old, -1)
 	if next.class == old.class {
-		copy(words, fresh)
+		putAll(words, fresh)
 		head.layout.Store(next.id)
 		return
 	}
 	to, _ := s.records.take(next.class, s.keptRoom) // a key that is in keeps its room
 	toHead, toWords := s.records.at(to)
-	copy(toWords, fresh)
+	putAll(toWords, fresh)
 	toHead.occupy(g.hashed, next)
 	x.replace(g.hashed, n, to)
 	s.vacate(head, n)
+}
+
+func putAll(to, from []uint64) {
+	for i := range from {
+		put(&to[i], from[i])
+	}
 }
 
 // nextLayout is the layout of the group's limits and of those in the record,

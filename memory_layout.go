@@ -3,6 +3,8 @@ package penstock
 import (
 	"strconv"
 	"sync"
+
+	"github.com/penstock-dev/penstock/internal/algorithm"
 )
 
 // A layout says where in a record's words each limit is counted, and how what
@@ -27,7 +29,8 @@ type layout struct {
 
 type slot struct {
 	gauge
-	first int // word
+	first int              // word
+	ready algorithm.Bucket // of a token bucket
 }
 
 func (k kind) words() int {
@@ -95,7 +98,11 @@ func (s *MemoryStore) intern(shape string, prefix *layout, gauges []gauge) *layo
 		}
 	}
 	for _, g := range gauges {
-		l.slots = append(l.slots, slot{gauge: g, first: words})
+		sl := slot{gauge: g, first: words}
+		if g.kind == kindBucket {
+			sl.ready = g.bucket(s.birth)
+		}
+		l.slots = append(l.slots, sl)
 		words += g.kind.words()
 	}
 	l.class = classFor(words)
