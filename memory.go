@@ -105,19 +105,21 @@ func (s *MemoryStore) moment(now time.Time) moment {
 
 // A group is the charges of one key: a part of the charges of a request.
 type group struct {
-	hashed  hashed
-	first   *Charge
-	charges []Charge
-	lay     *layout
-	nth     int  // of the request's
-	shared  bool // hashed is the overflow key
-	n       number
-	head    *head
-	words   []uint64
-	count   uint64 // of the record's lock, since when it is the key's
+	hashed hashed
+	first  *Charge
+	from   int // the first of its tallies,
+	to     int // and the one behind its last
+	lay    *layout
+	nth    int  // of the request's
+	shared bool // hashed is the overflow key
+	n      number
+	head   *head
+	words  []uint64
+	count  uint64 // of the record's lock, since when it is the key's
 }
 
-// room is how many groups and charges of a request need no allocation.
+// groupRoom and chargeRoom are how many groups and charges of a request need no
+// allocation.
 const groupRoom, chargeRoom = 6, 8
 
 // groupsOf appends the groups of the charges to dst.
@@ -130,7 +132,8 @@ func (s *MemoryStore) groupsOf(dst []group, charges []Charge) []group {
 		}
 		dst = append(dst, group{})
 		g := &dst[len(dst)-1]
-		g.hashed, g.first, g.charges, g.lay, g.nth = s.index.key.sum(c.Key), c, charges[i:j], s.layoutOf(c.Limits), len(dst)-1
+		g.first, g.from, g.to, g.nth = c, i, j, len(dst)-1
+		g.hashed, g.lay = s.index.key.sum(c.Key), s.layoutOf(c.Limits)
 		i = j
 	}
 	return dst
@@ -161,15 +164,15 @@ func (s *MemoryStore) Look(_ context.Context, now time.Time, charges []Charge) (
 }
 
 func (s *MemoryStore) decide(at time.Time, charges []Charge, take bool) (time.Time, error) {
-	if err := ValidateCharges(charges); err != nil {
-		return time.Time{}, err
-	}
 	m := s.moment(at)
 	if at.IsZero() {
 		at = time.UnixMicro(m.now)
 	}
-	if len(charges) == 1 && s.decideOne(&charges[0], m, take) {
+	if len(charges) == 1 && charges[0].validate() == nil && s.decideOne(&charges[0], m, take) {
 		return at, nil
+	}
+	if err := ValidateCharges(charges); err != nil {
+		return time.Time{}, err
 	}
 	var groups [groupRoom]group
 	var room [chargeRoom]tally
@@ -177,7 +180,7 @@ func (s *MemoryStore) decide(at time.Time, charges []Charge, take bool) (time.Ti
 	if len(charges) > len(room) {
 		tallies = make([]tally, len(charges))
 	}
-	return at, s.decideAll(s.groupsOf(groups[:0], charges), tallies, m, take)
+	return at, s.decideAll(charges, s.groupsOf(groups[:0], charges), tallies[:len(charges)], m, take)
 }
 
 // decideOne decides a charge whose key has its record, laid out as it should
@@ -193,9 +196,9 @@ func (s *MemoryStore) decideOne(c *Charge, m moment, take bool) bool {
 	if !head.is(h) || head.layout.Load() != lay.id {
 		return false
 	}
-	var t tally
 	sl := &lay.slots[c.Index]
-	s.checkSlot(&t, sl, words, m, c.Amount)
+	t := tally{slot: sl, words: words[sl.first:]}
+	s.check(&t, m, c.Amount)
 	if !take || t.wait > 0 {
 		if !head.mu.Unchanged(count) {
 			return false
@@ -205,10 +208,10 @@ func (s *MemoryStore) decideOne(c *Charge, m moment, take bool) bool {
 			head.mu.Unlock()
 			return false
 		}
-		s.takeSlot(&t, sl, words, m, c.Amount)
+		s.take(&t, m, c.Amount)
 		head.mu.Unlock()
 	}
-	c.Used, c.Reset, c.RetryAfter, c.Shared = t.used, duration(sl.reset(&t, m)), duration(t.wait), false
+	c.report(&t, m)
 	return true
 }
 
@@ -216,11 +219,11 @@ func (s *MemoryStore) decideOne(c *Charge, m moment, take bool) bool {
 // while others keep changing what it is about.
 const mostTries = 4
 
-// decideAll decides the charges of the groups, each with a tally. Records are
-// read without a lock: who is denied, or only looks, is done when they stayed
-// as they were. Whoever takes locks them for as long as that takes, and reads
-// again what was changed in between.
-func (s *MemoryStore) decideAll(groups []group, tallies []tally, m moment, take bool) error {
+// decideAll decides charges, whose groups are given, each with a tally. Records
+// are read without a lock: who is denied, or only looks, is done when they
+// stayed as they were. Whoever takes locks them for as long as that takes, and
+// reads again what was changed in between.
+func (s *MemoryStore) decideAll(charges []Charge, groups []group, tallies []tally, m moment, take bool) error {
 	for tries := 1; ; tries++ {
 		for i := range groups {
 			s.reach(&groups[i], groups, m)
@@ -230,26 +233,30 @@ func (s *MemoryStore) decideAll(groups []group, tallies []tally, m moment, take 
 		} else if again {
 			continue
 		}
-		fits := s.check(groups, tallies, m)
-		if !(take && fits) && tries < mostTries {
-			if unchanged(groups) {
-				s.report(groups, tallies, m, false)
-				return nil
+		fits := s.checkAll(charges, groups, tallies, m)
+		if take && fits || tries >= mostTries {
+			if lockAll(groups) {
+				if !s.held(groups) {
+					unlockAll(groups)
+					continue
+				}
+				fits = s.checkAll(charges, groups, tallies, m)
 			}
+			if take && fits {
+				s.takeAll(charges, tallies, m)
+			}
+			unlockAll(groups)
+		} else if !unchanged(groups) {
 			continue
 		}
-		if lockAll(groups) {
-			if !s.held(groups) {
-				unlockAll(groups)
-				continue
+		for i := range charges {
+			charges[i].report(&tallies[i], m)
+		}
+		for i := range groups {
+			if g := &groups[i]; g.shared {
+				s.reportShared(charges[g.from:g.to], g.nth, take && fits)
 			}
-			fits = s.check(groups, tallies, m)
 		}
-		if take && fits {
-			s.take(groups, tallies, m)
-		}
-		unlockAll(groups)
-		s.report(groups, tallies, m, take && fits)
 		return nil
 	}
 }
@@ -348,59 +355,50 @@ func (s *MemoryStore) held(groups []group) bool {
 	return true
 }
 
-// check fills in the tallies, and reports whether no charge but shadows holds
-// up the request.
-func (s *MemoryStore) check(groups []group, tallies []tally, m moment) bool {
-	fits, k := true, 0
+// checkAll fills in the tallies, and reports whether no charge but shadows
+// holds up the request.
+func (s *MemoryStore) checkAll(charges []Charge, groups []group, tallies []tally, m moment) (fits bool) {
+	fits = true
 	for i := range groups {
 		g := &groups[i]
-		for j := range g.charges {
-			c, t := &g.charges[j], &tallies[k]
-			s.checkSlot(t, g.slot(c), g.words, m, c.Amount)
+		slots, words := g.lay.slots, g.words // the record begins with these
+		of := tallies[g.from:g.to]
+		for j := range of {
+			c, t := &charges[g.from+j], &of[j]
+			t.slot = &slots[c.Index]
+			t.words = words[t.slot.first:]
+			s.check(t, m, c.Amount)
 			fits = fits && (t.wait == 0 || c.Shadow)
-			k++
 		}
 	}
 	return fits
 }
 
-// take takes every charge that fits. The records are locked.
-func (s *MemoryStore) take(groups []group, tallies []tally, m moment) {
-	k := 0
-	for i := range groups {
-		g := &groups[i]
-		for j := range g.charges {
-			c, t := &g.charges[j], &tallies[k]
-			if t.wait == 0 {
-				s.takeSlot(t, g.slot(c), g.words, m, c.Amount)
-			}
-			k++
+// takeAll takes every charge that fits. The records are locked.
+func (s *MemoryStore) takeAll(charges []Charge, tallies []tally, m moment) {
+	for i := range tallies {
+		if t := &tallies[i]; t.wait == 0 {
+			s.take(t, m, charges[i].Amount)
 		}
 	}
 }
 
-// report fills in what the store says of the charges.
-func (s *MemoryStore) report(groups []group, tallies []tally, m moment, taken bool) {
-	k := 0
-	for i := range groups {
-		g := &groups[i]
-		for j := range g.charges {
-			c, t := &g.charges[j], &tallies[k]
-			c.Used, c.Reset, c.RetryAfter = t.used, duration(g.slot(c).reset(t, m)), duration(t.wait)
-			if c.Shared = g.shared; c.Shared {
-				c.nth = int32(g.nth)
-				if taken && t.wait == 0 && c.Amount > 0 {
-					s.overflowed.Add(1)
-				}
-			}
-			k++
+// report fills in what the store says of a charge.
+func (c *Charge) report(t *tally, m moment) {
+	c.Used, c.Reset, c.RetryAfter = t.used, duration(t.reset(m)), duration(t.wait)
+	c.Shared = false
+}
+
+// reportShared is report of what was counted under the overflow key.
+func (s *MemoryStore) reportShared(charges []Charge, nth int, taken bool) {
+	for i := range charges {
+		c := &charges[i]
+		c.Shared, c.nth = true, int32(nth)
+		if taken && c.RetryAfter == 0 && c.Amount > 0 {
+			s.overflowed.Add(1)
 		}
 	}
 }
-
-// slot is where a charge of the group is counted: its Index among the slots
-// that the record begins with.
-func (g *group) slot(c *Charge) *slot { return &g.lay.slots[c.Index] }
 
 func duration(us int64) time.Duration {
 	if us > math.MaxInt64/1000 {

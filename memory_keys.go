@@ -79,12 +79,12 @@ const barrenFor = 10_000
 // makeSpace drops idle keys, of the locked shard x or of any other, until there
 // are no more than bound, and reports whether that is so.
 func (s *MemoryStore) makeSpace(x *shard, bound int64, except []group, m moment) bool {
+	if barren := s.barren.Load(); m.now < barren && m.now >= barren-barrenFor {
+		return s.keys.Load() <= bound
+	}
 	const atOnce = 16
 	if s.sweepSome(x, 4*atOnce, except, m); s.keys.Load() <= bound {
 		return true
-	}
-	if barren := s.barren.Load(); m.now < barren && m.now >= barren-barrenFor {
-		return false
 	}
 	for range s.index.shards {
 		y := &s.index.shards[s.rover.Add(1)%uint64(len(s.index.shards))]

@@ -17,7 +17,7 @@ import (
 //	bucket    0: spent
 //	in flight 0: how many
 //
-// But for checkSlot, the functions here are called with the record locked.
+// But for check, the functions here are called with the record locked.
 
 const ringBits = 48
 
@@ -69,10 +69,12 @@ func (s *MemoryStore) widen(w []uint64, st *algorithm.Steps, words int) {
 	st.Ring, st.Head = wide, 0
 }
 
-// A tally is how a slot stands at a moment.
+// A tally is a slot and how it stands at a moment.
 type tally struct {
-	used int64 // what counts
-	wait int64 // how long until the cost fits, 0 if it does
+	slot  *slot
+	words []uint64 // from the slot's first on
+	used  int64    // what counts
+	wait  int64    // how long until the cost fits, 0 if it does
 	// The state, brought up to the moment: of a bucket what was spent, of a
 	// fixed window its end, of a sliding one the number of its newest step.
 	state int64
@@ -81,24 +83,23 @@ type tally struct {
 	same bool
 }
 
-// checkSlot fills in how the slot stands, and whether cost fits; 0 always does. It
+// check fills in how the slot stands, and whether cost fits; 0 always does. It
 // changes nothing, and needs no lock where it is asked afterwards whether the
 // record stayed as it was: of words that do not belong together it makes
 // numbers without a meaning.
-func (s *MemoryStore) checkSlot(t *tally, sl *slot, words []uint64, m moment, cost int64) {
+func (s *MemoryStore) check(t *tally, m moment, cost int64) {
+	sl, w := t.slot, t.words
 	if cost > sl.whole && sl.overdraw {
 		// It fits when nothing is used.
-		if s.checkSlot(t, sl, words, m, 0); t.used > 0 {
-			t.wait = sl.reset(t, m)
+		if s.check(t, m, 0); t.used > 0 {
+			t.wait = t.reset(m)
 		}
 		return
 	}
 	t.wait = 0
-	switch w := words[sl.first:]; sl.kind {
+	switch sl.kind {
 	case kindBucket:
-		var minted int64
-		t.state, minted, t.wait = sl.ready.Look(int64(atomic.LoadUint64(&w[0])), m.now, cost)
-		t.used = sl.ready.Lacks(t.state, minted)
+		t.state, t.used, t.wait = sl.ready.Look(int64(atomic.LoadUint64(&w[0])), m.now, cost)
 	case kindSliding:
 		w0, total := atomic.LoadUint64(&w[0]), int64(atomic.LoadUint64(&w[1]))
 		t.used, t.state = total, int64(w0)>>8
@@ -130,7 +131,8 @@ func (s *MemoryStore) checkSlot(t *tally, sl *slot, words []uint64, m moment, co
 const guess = 1_000_000
 
 // reset is how long until nothing is used if nobody takes.
-func (sl *slot) reset(t *tally, m moment) int64 {
+func (t *tally) reset(m moment) int64 {
+	sl := t.slot
 	if t.used == 0 {
 		return 0
 	}
@@ -146,13 +148,14 @@ func (sl *slot) reset(t *tally, m moment) int64 {
 	return 0
 }
 
-// takeSlot charges cost to the slot, whether it fits or not, and brings its tally
+// take charges cost to the slot, whether it fits or not, and brings its tally
 // up to that. The record is locked, and is as it was when it was checked.
-func (s *MemoryStore) takeSlot(t *tally, sl *slot, words []uint64, m moment, cost int64) {
-	switch w := words[sl.first:]; {
+func (s *MemoryStore) take(t *tally, m moment, cost int64) {
+	sl, w := t.slot, t.words
+	switch {
 	case cost == 0:
 	case sl.kind == kindBucket:
-		t.state = algorithm.Charged(t.state, cost)
+		t.state = sl.ready.Charged(t.state, cost)
 		t.used += cost
 		put(&w[0], uint64(t.state))
 	case t.same:
@@ -192,17 +195,17 @@ func (s *MemoryStore) newest(w []uint64) *uint64 {
 // add charges amount to the slot now, whether it fits or not, and returns what
 // is used then. The record is locked.
 func (s *MemoryStore) add(sl *slot, words []uint64, m moment, amount int64) (used int64) {
-	var t tally
-	s.checkSlot(&t, sl, words, m, 0)
+	t := tally{slot: sl, words: words[sl.first:]}
+	s.check(&t, m, 0)
 	t.same = false // that has no room for what goes beyond a limit
-	s.takeSlot(&t, sl, words, m, amount)
+	s.take(&t, m, amount)
 	return t.used
 }
 
 // used is what counts in the slot now.
 func (s *MemoryStore) used(sl *slot, words []uint64, m moment) int64 {
-	var t tally
-	s.checkSlot(&t, sl, words, m, 0)
+	t := tally{slot: sl, words: words[sl.first:]}
+	s.check(&t, m, 0)
 	return t.used
 }
 

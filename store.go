@@ -54,7 +54,7 @@ type Charge struct {
 
 // valid reports whether the charge names a limit.
 func (c *Charge) valid() bool {
-	return c.Limits != nil && c.Index >= 0 && c.Index < len(c.Limits.gauges)
+	return c.Limits != nil && uint(c.Index) < uint(len(c.Limits.gauges))
 }
 
 // Limit returns the limit that is charged.
@@ -124,17 +124,14 @@ type Store interface {
 // take: a limit that is none, an amount out of bounds, or charges of one key
 // that do not stand together. Stores call it first.
 func ValidateCharges(charges []Charge) error {
-	var seen uint32 // of the key that stands here, which limits
+	var seen uint32 // which limits of the key that stands here
 	for i := range charges {
 		c := &charges[i]
-		switch {
-		case !c.valid():
-			return errNoLimit
-		case uint64(c.Amount) > uint64(MaxAmount):
-			return errAmount
+		if err := c.validate(); err != nil {
+			return err
 		}
 		if i == 0 || c.Key != charges[i-1].Key {
-			for j := range i { // a key that has stood before
+			for j := range max(i-1, 0) { // a key that has stood before
 				if charges[j].Key == c.Key {
 					return errApart
 				}
@@ -143,10 +140,21 @@ func ValidateCharges(charges []Charge) error {
 		} else if c.Limits != charges[i-1].Limits {
 			return errApart
 		}
-		if seen>>c.Index&1 != 0 {
+		if bit := uint32(1) << (c.Index & 31); seen&bit != 0 {
 			return errApart
+		} else {
+			seen |= bit
 		}
-		seen |= 1 << c.Index
+	}
+	return nil
+}
+
+func (c *Charge) validate() error {
+	if !c.valid() {
+		return errNoLimit
+	}
+	if uint64(c.Amount) > uint64(MaxAmount) {
+		return errAmount
 	}
 	return nil
 }

@@ -316,6 +316,9 @@ func TestNothingOverflows(t *testing.T) {
 	if b.Level(spent, math.MaxInt64/2) > 1<<53 || b.Wait(spent, math.MaxInt64/2, 1) < 0 {
 		t.Error("bucket beyond its scale")
 	}
+	if _, lacks, wait := b.Look(math.MaxInt64, 0, 1); lacks < 1<<53 || wait < 0 {
+		t.Errorf("bucket in debt without end: lacks %d, wait %d", lacks, wait)
+	}
 	f := Fixed{Amount: 1, Size: 24 * hour}
 	c := f.Take(f.Advance(Counted{}, 0), math.MaxInt64)
 	if c = f.Take(c, math.MaxInt64); c.Used != math.MaxInt64 {
@@ -632,6 +635,16 @@ func TestBucketAgainstEveryMicrosecond(t *testing.T) {
 				}
 				if wait != b.Wait(spent, now, cost) {
 					t.Fatalf("Try waits %d", wait)
+				}
+				settled, lacks, looked := b.Look(spent, now, cost)
+				if looked != wait || lacks != b.Capacity-level {
+					t.Fatalf("Look waits %d, lacks %d; want %d, %d", looked, lacks, wait, b.Capacity-level)
+				}
+				if lacks > 0 && b.Filled(settled, now) != b.Reset(spent, now) {
+					t.Fatalf("filled in %d, want %d", b.Filled(settled, now), b.Reset(spent, now))
+				}
+				if got, want := b.Charged(settled, cost), b.Take(spent, now, cost); got != want {
+					t.Fatalf("charged %d, want %d", got, want)
 				}
 				if cost <= level {
 					level -= cost

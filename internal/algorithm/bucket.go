@@ -61,30 +61,30 @@ func (b *Bucket) Settled(spent, now int64) (settled, minted int64) {
 	return max(spent, m-b.Capacity), m
 }
 
-// Look is Settled and Wait in one; a cost of 0 always fits.
-func (b *Bucket) Look(spent, now, cost int64) (settled, minted, wait int64) {
-	settled, minted = b.Settled(spent, now)
-	if need := add(settled, cost); need > minted && cost > 0 {
-		if wait = Never; cost <= b.Capacity {
-			wait = b.mintedAt(need) - now
-		}
+// Look is Settled and Wait in one, and what the level lacks to the capacity; a
+// cost of 0 always fits.
+func (b *Bucket) Look(spent, now, cost int64) (settled, lacks, wait int64) {
+	settled, minted := b.Settled(spent, now)
+	if lacks = settled - (minted - b.Capacity); lacks < 0 { // too much debt to count
+		lacks = math.MaxInt64
 	}
-	return settled, minted, wait
+	if lacks <= b.Capacity-cost || cost == 0 {
+		return settled, lacks, 0
+	}
+	if cost > b.Capacity {
+		return settled, lacks, Never
+	}
+	return settled, lacks, b.mintedAt(add(settled, cost)) - now
 }
 
-// Lacks is what the level lacks to the capacity, of a state that is Settled.
-func (b *Bucket) Lacks(settled, minted int64) int64 {
-	return add(add(settled, b.Capacity), -minted)
-}
+// Charged is a state that is Settled with cost taken, whether it fits or not.
+func (*Bucket) Charged(settled, cost int64) int64 { return add(settled, cost) }
 
 // Filled is how long until the level is Capacity again if nobody takes, of a
 // state that is Settled and lacks something.
 func (b *Bucket) Filled(settled, now int64) int64 {
 	return b.mintedAt(add(settled, b.Capacity)) - now
 }
-
-// Charged is a state that is Settled with cost taken, whether it fits or not.
-func Charged(settled, cost int64) int64 { return add(settled, cost) }
 
 // Level is what could be taken now; negative in debt.
 func (b *Bucket) Level(spent, now int64) int64 {
@@ -100,7 +100,7 @@ func (b *Bucket) Fits(spent, now, cost int64) bool {
 // Take charges cost now, whether it fits or not, and returns the new state.
 func (b *Bucket) Take(spent, now, cost int64) int64 {
 	spent, _ = b.Settled(spent, now)
-	return Charged(spent, cost)
+	return b.Charged(spent, cost)
 }
 
 // Refund gives back what was taken before. What the bucket cannot hold is lost.

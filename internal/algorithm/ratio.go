@@ -33,13 +33,9 @@ func (r *ratio) of(x int64) (q int64, rest bool) {
 		over -= r.c
 		part++
 	}
-	if r.whole == 0 {
-		return int64(part), over != 0 // below x
+	hi, whole := bits.Mul64(uint64(x), r.whole)
+	if sum := whole + part; hi == 0 && whole|sum <= math.MaxInt64 { // part is at most x
+		return int64(sum), over != 0
 	}
-	hi, lo := bits.Mul64(uint64(x), r.whole)
-	sum, carry := bits.Add64(lo, part, 0)
-	if hi|carry != 0 || sum > math.MaxInt64 {
-		return math.MaxInt64, false
-	}
-	return int64(sum), over != 0
+	return math.MaxInt64, false
 }
