@@ -63,7 +63,7 @@ func NewMemoryStore(o MemoryOptions) *MemoryStore {
 	}
 	s.bytes.Store(int64(len(s.index.shards)) * smallestTable * 8)
 	s.layouts.byShape = make(map[string]*layout)
-	s.layouts.byID = make(map[uint32]*layout)
+	s.layouts.byID.Store(&map[uint32]*layout{})
 	s.Configure(o)
 	return s
 }

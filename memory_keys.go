@@ -243,19 +243,18 @@ func (s *MemoryStore) sweepSome(x *shard, entries int, except []group, m moment)
 	return dropped
 }
 
-// drop frees a record when nothing is on it. One that is in use is not idle,
-// so nobody waits for its lock.
+// drop frees a record when nothing is on it, and looks without a lock first,
+// since mostly something is. One that is in use is not idle, so nobody waits
+// for its lock. The shard of its key is locked.
 func (s *MemoryStore) drop(n number, m moment) bool {
 	head, words := s.records.at(n)
-	if !head.mu.TryLock() {
+	l := s.layout(head.layout.Load())
+	if !s.allIdle(l, words, m) || !head.mu.TryLock() {
 		return false
 	}
 	defer head.mu.Unlock()
-	l := s.layout(head.layout.Load())
-	for i := range l.slots {
-		if !s.idle(&l.slots[i], words, m) {
-			return false
-		}
+	if !s.allIdle(l, words, m) {
+		return false
 	}
 	for i := range l.slots {
 		s.free(&l.slots[i], words)
@@ -263,5 +262,14 @@ func (s *MemoryStore) drop(n number, m moment) bool {
 	s.hold(l, -1)
 	s.vacate(head, n)
 	s.keys.Add(-1)
+	return true
+}
+
+func (s *MemoryStore) allIdle(l *layout, words []uint64, m moment) bool {
+	for i := range l.slots {
+		if !s.idle(&l.slots[i], words, m) {
+			return false
+		}
+	}
 	return true
 }
