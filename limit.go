@@ -207,7 +207,7 @@ func (g *gauge) fixed(skew int64) algorithm.Fixed {
 }
 
 func (g *gauge) bucket(birth int64) algorithm.Bucket {
-	return algorithm.Bucket{Amount: g.amount, Size: g.size, Capacity: g.whole, Birth: birth}
+	return algorithm.NewBucket(g.amount, g.size, g.whole, birth)
 }
 
 // sameCounter reports whether two gauges count the same thing.
@@ -290,7 +290,10 @@ func (s *Limits) Charges(key string, amounts Amounts) []Charge {
 func (s *Limits) AppendCharges(dst []Charge, key string, amounts *Amounts) []Charge {
 	for i := range s.gauges {
 		if n := amounts[s.gauges[i].unit]; n != 0 {
-			dst = append(dst, Charge{Key: key, Limits: s, Index: i, Amount: n})
+			// In place: a Charge is large, and made for every decision.
+			dst = append(dst, Charge{})
+			c := &dst[len(dst)-1]
+			c.Key, c.Limits, c.Index, c.Amount = key, s, i, n
 		}
 	}
 	return dst

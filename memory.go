@@ -63,7 +63,7 @@ func NewMemoryStore(o MemoryOptions) *MemoryStore {
 	}
 	s.bytes.Store(int64(len(s.index.shards)) * smallestTable * 8)
 	s.layouts.byShape = make(map[string]*layout)
-	s.layouts.byID = make(map[uint32]*layout)
+	s.layouts.byID.Store(&map[uint32]*layout{})
 	s.Configure(o)
 	return s
 }
@@ -105,56 +105,52 @@ func (s *MemoryStore) moment(now time.Time) moment {
 
 // A group is the charges of one key: a part of the charges of a request.
 type group struct {
-	hashed  hashed
-	first   *Charge
-	charges []Charge
-	lay     *layout
-	n       number
-	head    *head
-	words   []uint64
+	hashed hashed
+	first  *Charge
+	from   int // the first of its tallies,
+	to     int // and the one behind its last
+	lay    *layout
+	nth    int  // of the request's
+	shared bool // hashed is the overflow key
+	n      number
+	head   *head
+	words  []uint64
+	count  uint64 // of the record's lock, since when it is the key's
 }
 
-// groupRoom is how many groups of a request need no allocation.
-const groupRoom = 6
+// groupRoom and chargeRoom are how many groups and charges of a request need no
+// allocation.
+const groupRoom, chargeRoom = 6, 8
 
 // groupsOf appends the groups of the charges to dst.
 func (s *MemoryStore) groupsOf(dst []group, charges []Charge) []group {
 	for i := 0; i < len(charges); {
+		c := &charges[i]
 		j := i + 1
-		for j < len(charges) && charges[j].Key == charges[i].Key {
+		for j < len(charges) && charges[j].Limits == c.Limits && charges[j].Key == c.Key {
 			j++
 		}
-		dst = append(dst, s.groupOf(charges[i:j]))
+		dst = append(dst, group{})
+		g := &dst[len(dst)-1]
+		g.first, g.from, g.to, g.nth = c, i, j, len(dst)-1
+		g.hashed, g.lay = s.index.key.sum(c.Key), s.layoutOf(c.Limits)
 		i = j
 	}
 	return dst
 }
 
-// groupOf is the group of charges of one key.
-func (s *MemoryStore) groupOf(charges []Charge) group {
-	c := &charges[0]
-	g := group{hashed: s.index.key.sum(c.Key), first: c, charges: charges, lay: s.layoutOf(c.Limits)}
-	g.mark(false)
-	return g
+// share makes the group count under its overflow key.
+func (s *MemoryStore) share(g *group) {
+	g.hashed, g.shared = s.overflow(g.first, g.nth), true
 }
 
-// mark notes in the charges under which key they are counted.
-func (g *group) mark(shared bool) {
-	for i := range g.charges {
-		g.charges[i].Shared = shared
-		g.charges[i].counted = g.hashed
+// overflow is the overflow key of a charge. The nth key of a request has one of
+// its own even when it does not name one.
+func (s *MemoryStore) overflow(c *Charge, nth int) hashed {
+	if c.Overflow != "" {
+		return s.index.key.sum(c.Overflow)
 	}
-}
-
-// share makes the group count under its overflow key. The i-th group of a
-// request has an overflow key of its own even when it does not name one.
-func (s *MemoryStore) share(g *group, i int) {
-	key := g.first.Overflow
-	if key == "" {
-		key = "overflow " + strconv.Itoa(i) + " " + g.first.Limits.shape
-	}
-	g.hashed = s.index.key.sum(key)
-	g.mark(true)
+	return s.index.key.sum("overflow " + strconv.Itoa(nth) + " " + c.Limits.shape)
 }
 
 // Take implements [Store].
@@ -168,132 +164,143 @@ func (s *MemoryStore) Look(_ context.Context, now time.Time, charges []Charge) (
 }
 
 func (s *MemoryStore) decide(at time.Time, charges []Charge, take bool) (time.Time, error) {
-	if err := ValidateCharges(charges); err != nil {
-		return time.Time{}, err
-	}
 	m := s.moment(at)
 	if at.IsZero() {
 		at = time.UnixMicro(m.now)
 	}
-	if len(charges) == 1 { // the common case, and a pass less
-		g := s.groupOf(charges)
-		s.lockOne(&g, m)
-		s.try1(&g, &charges[0], m, take)
-		g.head.mu.Unlock()
+	if len(charges) == 1 && charges[0].validate() == nil && s.decideOne(&charges[0], m, take) {
 		return at, nil
 	}
-	var room [groupRoom]group
-	groups := s.groupsOf(room[:0], charges)
-	if err := s.lock(groups, m); err != nil {
+	if err := ValidateCharges(charges); err != nil {
 		return time.Time{}, err
 	}
-	fits := true
-	for i := range groups {
-		g := &groups[i]
-		for j := range g.charges {
-			fits = s.try1(g, &g.charges[j], m, false) && fits
+	var groups [groupRoom]group
+	var room [chargeRoom]tally
+	tallies := room[:]
+	if len(charges) > len(room) {
+		tallies = make([]tally, len(charges))
+	}
+	return at, s.decideAll(charges, s.groupsOf(groups[:0], charges), tallies[:len(charges)], m, take)
+}
+
+// decideOne decides a charge whose key has its record, laid out as it should
+// be, and that nobody changes meanwhile. It does nothing and returns false when
+// it is not so. It is what decideAll does, for the commonest case.
+func (s *MemoryStore) decideOne(c *Charge, m moment, take bool) bool {
+	lay, h := s.layoutOf(c.Limits), s.index.key.sum(c.Key)
+	n, head, words := s.lookup(h)
+	if n == 0 {
+		return false
+	}
+	count := head.mu.Count()
+	if !head.is(h) || head.layout.Load() != lay.id {
+		return false
+	}
+	sl := &lay.slots[c.Index]
+	t := tally{slot: sl, words: words[sl.first:]}
+	s.check(&t, m, c.Amount)
+	if !take || t.wait > 0 {
+		if !head.mu.Unchanged(count) {
+			return false
 		}
-	}
-	for i := range groups {
-		g := &groups[i]
-		if fits && take {
-			for j := range g.charges {
-				s.try1(g, &g.charges[j], m, true)
-			}
+	} else {
+		if head.mu.Lock() != count {
+			head.mu.Unlock()
+			return false
 		}
-		g.head.mu.Unlock()
+		s.take(&t, m, c.Amount)
+		head.mu.Unlock()
 	}
-	return at, nil
+	c.report(&t, m)
+	return true
 }
 
-// try1 tries one charge of a locked group, fills in its Status, and reports
-// whether it holds up nothing: it fits, or is a shadow.
-func (s *MemoryStore) try1(g *group, c *Charge, m moment, take bool) bool {
-	wait, used, reset := s.try(g.slot(c), g.words, m, c.Amount, take)
-	c.Used, c.Reset, c.RetryAfter = used, duration(reset), duration(wait)
-	if c.Shared && take && wait == 0 && c.Amount > 0 {
-		s.overflowed.Add(1)
-	}
-	return wait == 0 || c.Shadow
-}
+// mostTries is how often a decision that takes nothing is tried without a lock
+// while others keep changing what it is about.
+const mostTries = 4
 
-// slot is where a charge of the group is counted: its Index among the slots
-// that the record begins with.
-func (g *group) slot(c *Charge) *slot { return &g.lay.slots[c.Index] }
-
-func duration(us int64) time.Duration {
-	if us > math.MaxInt64/1000 {
-		return Never
-	}
-	return time.Duration(us) * time.Microsecond
-}
-
-var errApartOverflow = errors.New("penstock: charges of different keys have the same Overflow key: give each of a request's keys its own")
-
-// lockOne finds or makes the record of the group and locks it.
-func (s *MemoryStore) lockOne(g *group, m moment) {
-	for {
-		s.resolve(g, 0, nil, m)
-		g.head.mu.Lock()
-		if s.held(g) {
-			return
-		}
-		g.head.mu.Unlock() // it was dropped or laid out anew before it was locked
-	}
-}
-
-// lock finds or makes the record of each group and locks them all, in the
-// order of their numbers.
-func (s *MemoryStore) lock(groups []group, m moment) error {
-	for {
+// decideAll decides charges, whose groups are given, each with a tally. Records
+// are read without a lock: who is denied, or only looks, is done when they
+// stayed as they were. Whoever takes locks them for as long as that takes, and
+// reads again what was changed in between.
+func (s *MemoryStore) decideAll(charges []Charge, groups []group, tallies []tally, m moment, take bool) error {
+	for tries := 1; ; tries++ {
 		for i := range groups {
-			s.resolve(&groups[i], i, groups, m)
+			s.reach(&groups[i], groups, m)
 		}
-		if again, err := inOrder(groups); err != nil {
+		if again, err := apart(groups); err != nil {
 			return err
 		} else if again {
 			continue
 		}
+		fits := s.checkAll(charges, groups, tallies, m)
+		if take && fits || tries >= mostTries {
+			if lockAll(groups) {
+				if !s.held(groups) {
+					unlockAll(groups)
+					continue
+				}
+				fits = s.checkAll(charges, groups, tallies, m)
+			}
+			if take && fits {
+				s.takeAll(charges, tallies, m)
+			}
+			unlockAll(groups)
+		} else if !unchanged(groups) {
+			continue
+		}
+		for i := range charges {
+			charges[i].report(&tallies[i], m)
+		}
 		for i := range groups {
-			groups[i].head.mu.Lock()
+			if g := &groups[i]; g.shared {
+				s.reportShared(charges[g.from:g.to], g.nth, take && fits)
+			}
 		}
-		held := true
-		for i := range groups {
-			held = held && s.held(&groups[i])
-		}
-		if held {
-			return nil
-		}
-		for i := range groups {
-			groups[i].head.mu.Unlock()
-		}
+		return nil
 	}
 }
 
-// inOrder sorts groups by the numbers of their records. It asks to find them
-// again when two have the same: the record that the one found was dropped since,
-// and went to the other. Two that count under one key are an error.
-func inOrder(groups []group) (again bool, err error) {
-	for i := 1; i < len(groups); i++ { // insertion sort: there are few
-		for j := i; j > 0 && groups[j].n < groups[j-1].n; j-- {
-			groups[j], groups[j-1] = groups[j-1], groups[j]
+var errApartOverflow = errors.New("penstock: charges of different keys have the same Overflow key: give each of a request's keys its own")
+
+// apart asks to reach the groups again when two have the same record: the one
+// that the first found was dropped since, and went to the other. Two that count
+// under one key are an error.
+func apart(groups []group) (again bool, err error) {
+	for i := range groups {
+		for j := range i {
+			if groups[i].n != groups[j].n {
+				continue
+			}
+			if groups[i].hashed == groups[j].hashed {
+				return false, errApartOverflow
+			}
+			again = true
 		}
-	}
-	for i := 1; i < len(groups); i++ {
-		if groups[i].n != groups[i-1].n {
-			continue
-		}
-		if groups[i].hashed == groups[i-1].hashed {
-			return false, errApartOverflow
-		}
-		again = true
 	}
 	return again, nil
 }
 
-// held reports whether the record that the group found is still the one of its
+// reach finds or makes the record of a group.
+func (s *MemoryStore) reach(g *group, groups []group, m moment) {
+	for {
+		if g.n, g.head, g.words = s.lookup(g.hashed); g.n == 0 {
+			if !s.insert(g, groups, m) {
+				s.share(g)
+			}
+			continue
+		}
+		g.count = g.head.mu.Count()
+		if s.isOf(g) {
+			return
+		}
+		s.relay(g, m)
+	}
+}
+
+// isOf reports whether the record that the group found is still the one of its
 // key and begins with its limits.
-func (s *MemoryStore) held(g *group) bool {
+func (s *MemoryStore) isOf(g *group) bool {
 	if !g.head.is(g.hashed) {
 		return false
 	}
@@ -305,20 +312,99 @@ func (s *MemoryStore) held(g *group) bool {
 	return l != nil && l.prefix == g.lay
 }
 
-// resolve finds or makes the record of g, the i-th group of a request.
-func (s *MemoryStore) resolve(g *group, i int, groups []group, m moment) {
-	for {
-		g.n = s.find(g.hashed)
-		if g.n == 0 && !s.insert(g, groups, m) {
-			s.share(g, i)
-			continue
+// unchanged reports whether no record was changed since it was reached.
+func unchanged(groups []group) bool {
+	for i := range groups {
+		if g := &groups[i]; !g.head.mu.Unchanged(g.count) {
+			return false
 		}
-		g.head, g.words = s.records.at(g.n)
-		if s.held(g) {
-			return
-		}
-		s.relay(g, m)
 	}
+	return true
+}
+
+// lockAll locks the records, in the order of their numbers, and reports whether
+// one was changed since it was reached.
+func lockAll(groups []group) (changed bool) {
+	last := number(0)
+	for range groups {
+		var next *group
+		for i := range groups { // there are few
+			if g := &groups[i]; g.n > last && (next == nil || g.n < next.n) {
+				next = g
+			}
+		}
+		last = next.n
+		changed = next.head.mu.Lock() != next.count || changed
+	}
+	return changed
+}
+
+func unlockAll(groups []group) {
+	for i := range groups {
+		groups[i].head.mu.Unlock()
+	}
+}
+
+// held reports whether the locked records are still those of their groups.
+func (s *MemoryStore) held(groups []group) bool {
+	for i := range groups {
+		if !s.isOf(&groups[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// checkAll fills in the tallies, and reports whether no charge but shadows
+// holds up the request.
+func (s *MemoryStore) checkAll(charges []Charge, groups []group, tallies []tally, m moment) (fits bool) {
+	fits = true
+	for i := range groups {
+		g := &groups[i]
+		slots, words := g.lay.slots, g.words // the record begins with these
+		of := tallies[g.from:g.to]
+		for j := range of {
+			c, t := &charges[g.from+j], &of[j]
+			t.slot = &slots[c.Index]
+			t.words = words[t.slot.first:]
+			s.check(t, m, c.Amount)
+			fits = fits && (t.wait == 0 || c.Shadow)
+		}
+	}
+	return fits
+}
+
+// takeAll takes every charge that fits. The records are locked.
+func (s *MemoryStore) takeAll(charges []Charge, tallies []tally, m moment) {
+	for i := range tallies {
+		if t := &tallies[i]; t.wait == 0 {
+			s.take(t, m, charges[i].Amount)
+		}
+	}
+}
+
+// report fills in what the store says of a charge.
+func (c *Charge) report(t *tally, m moment) {
+	c.Used, c.Reset, c.RetryAfter = t.used, duration(t.reset(m)), duration(t.wait)
+	c.Shared = false
+}
+
+// reportShared is report of what was counted under the overflow key.
+func (s *MemoryStore) reportShared(charges []Charge, nth int, taken bool) {
+	for i := range charges {
+		c := &charges[i]
+		c.Shared, c.nth = true, int32(nth)
+		if taken && c.RetryAfter == 0 && c.Amount > 0 {
+			s.overflowed.Add(1)
+		}
+	}
+}
+
+func duration(us int64) time.Duration {
+	if us > math.MaxInt64/1000 {
+		return Never
+	}
+	return time.Duration(us) * time.Microsecond
 }
 
 // Adjust implements [Store].
@@ -332,21 +418,24 @@ func (s *MemoryStore) Adjust(_ context.Context, now time.Time, adjustments []Adj
 
 func (s *MemoryStore) adjust(a *Adjustment, m moment) {
 	c := a.Charge
-	g := group{hashed: c.counted, first: c, lay: s.layoutOf(c.Limits)}
 	a.Over = 0
+	g := group{first: c, lay: s.layoutOf(c.Limits), shared: c.Shared, nth: int(c.nth)}
+	if c.Shared {
+		s.share(&g)
+	} else {
+		g.hashed = s.index.key.sum(c.Key)
+	}
 	for {
-		g.n = s.find(g.hashed)
-		if g.n == 0 {
+		if g.n, g.head, g.words = s.lookup(g.hashed); g.n == 0 {
 			if a.Delta <= 0 {
 				return // nothing is left of what was taken
 			}
 			if !s.insert(&g, nil, m) {
-				s.share(&g, 0)
-				c.Shared, c.counted = true, g.hashed
-				continue
+				s.share(&g)
+				c.Shared, c.nth = true, 0
 			}
+			continue
 		}
-		g.head, g.words = s.records.at(g.n)
 		g.head.mu.Lock()
 		if g.head.is(g.hashed) {
 			break
@@ -359,8 +448,7 @@ func (s *MemoryStore) adjust(a *Adjustment, m moment) {
 	switch {
 	case to == nil:
 	case a.Delta > 0:
-		s.add(to, g.words, m, a.Delta)
-		used := s.used(to, g.words, m)
+		used := s.add(to, g.words, m, a.Delta)
 		a.Over = min(a.Delta, max(0, used-to.whole))
 	case a.Delta < 0:
 		s.refund(to, g.words, m, from, a.At.UnixMicro(), -a.Delta)

@@ -47,18 +47,24 @@ func (d *head) is(h hashed) bool { return d.hash.Load() == h.h2 && d.tail.Load()
 
 // find returns the number of the record of h, or 0.
 func (s *MemoryStore) find(h hashed) number {
-	t := s.index.shards[h.shard()].table.Load()
-	tag := h.tag()
-	for i := tag & t.mask; ; i = (i + 1) & t.mask {
-		e := t.entries[i].Load()
+	n, _, _ := s.lookup(h)
+	return n
+}
+
+// lookup returns the record of h and its number, 0 when there is none.
+func (s *MemoryStore) lookup(h hashed) (number, *head, []uint64) {
+	entries := s.index.shards[h.shard()].table.Load().entries
+	tag, mask := h.tag(), uint32(len(entries)-1)
+	for i := tag & mask; ; i = (i + 1) & mask {
+		e := entries[i].Load()
 		if e == 0 {
-			return 0
+			return 0, nil, nil
 		}
 		if uint32(e>>32) != tag || uint32(e) == removed {
 			continue
 		}
-		if d, _ := s.records.at(number(e)); d.is(h) {
-			return number(e)
+		if d, words := s.records.at(number(e)); d.is(h) {
+			return number(e), d, words
 		}
 	}
 }

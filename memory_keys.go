@@ -44,7 +44,7 @@ func (s *MemoryStore) insert(g *group, groups []group, m moment) bool {
 	}
 	s.sweepSome(x, sweepOnInsert, groups, m)
 	room, bound := s.room, s.maxKeys.Load()-s.reserve.Load()
-	if g.first.Keep || g.first.Shared {
+	if g.first.Keep || g.shared {
 		room, bound = s.keptRoom, math.MaxInt64
 	}
 	if s.keys.Add(1) > bound && !s.makeSpace(x, bound, groups, m) {
@@ -79,12 +79,12 @@ const barrenFor = 10_000
 // makeSpace drops idle keys, of the locked shard x or of any other, until there
 // are no more than bound, and reports whether that is so.
 func (s *MemoryStore) makeSpace(x *shard, bound int64, except []group, m moment) bool {
+	if barren := s.barren.Load(); m.now < barren && m.now >= barren-barrenFor {
+		return s.keys.Load() <= bound
+	}
 	const atOnce = 16
 	if s.sweepSome(x, 4*atOnce, except, m); s.keys.Load() <= bound {
 		return true
-	}
-	if barren := s.barren.Load(); m.now < barren && m.now >= barren-barrenFor {
-		return false
 	}
 	for range s.index.shards {
 		y := &s.index.shards[s.rover.Add(1)%uint64(len(s.index.shards))]
@@ -142,16 +142,22 @@ func (s *MemoryStore) relay(g *group, m moment) {
 	}
 	s.hold(old, -1)
 	if next.class == old.class {
-		copy(words, fresh)
+		putAll(words, fresh)
 		head.layout.Store(next.id)
 		return
 	}
 	to, _ := s.records.take(next.class, s.keptRoom) // a key that is in keeps its room
 	toHead, toWords := s.records.at(to)
-	copy(toWords, fresh)
+	putAll(toWords, fresh)
 	toHead.occupy(g.hashed, next)
 	x.replace(g.hashed, n, to)
 	s.vacate(head, n)
+}
+
+func putAll(to, from []uint64) {
+	for i := range from {
+		put(&to[i], from[i])
+	}
 }
 
 // nextLayout is the layout of the group's limits and of those in the record,
@@ -237,19 +243,18 @@ func (s *MemoryStore) sweepSome(x *shard, entries int, except []group, m moment)
 	return dropped
 }
 
-// drop frees a record when nothing is on it. One that is in use is not idle,
-// so nobody waits for its lock.
+// drop frees a record when nothing is on it, and looks without a lock first,
+// since mostly something is. One that is in use is not idle, so nobody waits
+// for its lock. The shard of its key is locked.
 func (s *MemoryStore) drop(n number, m moment) bool {
 	head, words := s.records.at(n)
-	if !head.mu.TryLock() {
+	l := s.layout(head.layout.Load())
+	if !s.allIdle(l, words, m) || !head.mu.TryLock() {
 		return false
 	}
 	defer head.mu.Unlock()
-	l := s.layout(head.layout.Load())
-	for i := range l.slots {
-		if !s.idle(&l.slots[i], words, m) {
-			return false
-		}
+	if !s.allIdle(l, words, m) {
+		return false
 	}
 	for i := range l.slots {
 		s.free(&l.slots[i], words)
@@ -257,5 +262,14 @@ func (s *MemoryStore) drop(n number, m moment) bool {
 	s.hold(l, -1)
 	s.vacate(head, n)
 	s.keys.Add(-1)
+	return true
+}
+
+func (s *MemoryStore) allIdle(l *layout, words []uint64, m moment) bool {
+	for i := range l.slots {
+		if !s.idle(&l.slots[i], words, m) {
+			return false
+		}
+	}
 	return true
 }

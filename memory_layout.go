@@ -1,8 +1,12 @@
 package penstock
 
 import (
+	"maps"
 	"strconv"
 	"sync"
+	"sync/atomic"
+
+	"github.com/penstock-dev/penstock/internal/algorithm"
 )
 
 // A layout says where in a record's words each limit is counted, and how what
@@ -27,7 +31,8 @@ type layout struct {
 
 type slot struct {
 	gauge
-	first int // word
+	first int              // word
+	ready algorithm.Bucket // of a token bucket
 }
 
 func (k kind) words() int {
@@ -53,9 +58,10 @@ func (l *layout) find(g *gauge) *slot {
 // layouts are all layouts of a store. One that no record has any more is
 // dropped by the next sweep.
 type layouts struct {
-	mu      sync.RWMutex
+	byID atomic.Pointer[map[uint32]*layout] // replaced, never changed
+
+	mu      sync.Mutex // guards what follows, and replacement
 	byShape map[string]*layout
-	byID    map[uint32]*layout
 	last    uint32
 }
 
@@ -95,21 +101,25 @@ func (s *MemoryStore) intern(shape string, prefix *layout, gauges []gauge) *layo
 		}
 	}
 	for _, g := range gauges {
-		l.slots = append(l.slots, slot{gauge: g, first: words})
+		sl := slot{gauge: g, first: words}
+		if g.kind == kindBucket {
+			sl.ready = g.bucket(s.birth)
+		}
+		l.slots = append(l.slots, sl)
 		words += g.kind.words()
 	}
 	l.class = classFor(words)
 	s.layouts.byShape[shape] = l
-	s.layouts.byID[l.id] = l
+	byID := maps.Clone(*s.layouts.byID.Load())
+	byID[l.id] = l
+	s.layouts.byID.Store(&byID)
 	return l
 }
 
 // layout returns the layout with the given number, nil for one that was
 // dropped.
 func (s *MemoryStore) layout(id uint32) *layout {
-	s.layouts.mu.RLock()
-	defer s.layouts.mu.RUnlock()
-	return s.layouts.byID[id]
+	return (*s.layouts.byID.Load())[id]
 }
 
 // hold counts a record more (or, with -1, less) with the layout l. It returns
@@ -128,11 +138,14 @@ func (s *MemoryStore) hold(l *layout, n int) bool {
 func (s *MemoryStore) dropLayouts() {
 	s.layouts.mu.Lock()
 	defer s.layouts.mu.Unlock()
+	byID := make(map[uint32]*layout)
 	for shape, l := range s.layouts.byShape {
 		if l.records == 0 {
 			l.dropped = true
 			delete(s.layouts.byShape, shape)
-			delete(s.layouts.byID, l.id)
+		} else {
+			byID[l.id] = l
 		}
 	}
+	s.layouts.byID.Store(&byID)
 }

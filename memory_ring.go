@@ -36,11 +36,15 @@ type ring uint64
 func (r ring) log() int     { return int(r >> 40) }
 func (r ring) place() int64 { return int64(r&(1<<40-1)) - 1 }
 
-// at returns the words of a ring in use.
+// at returns the words of a ring in use. For a reader without a lock, who may
+// ask for what is not a ring, it is nil then, or words that mean nothing.
 func (s *rings) at(r ring) []uint64 {
-	p := r.place()
-	first := int(p % pageWords)
-	return (*s.pages.Load())[p/pageWords].words[first : first+1<<r.log()]
+	pages := s.pages.Load()
+	i, first, log := uint64(r.place())/pageWords, uint64(r.place())%pageWords, r.log()
+	if pages == nil || i >= uint64(len(*pages)) || log > 7 || first+1<<log > pageWords {
+		return nil
+	}
+	return (*pages)[i].words[first : first+1<<log]
 }
 
 // take returns a ring of at least so many words (2 to 128). Where a new page

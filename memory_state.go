@@ -1,6 +1,10 @@
 package penstock
 
-import "github.com/penstock-dev/penstock/internal/algorithm"
+import (
+	"sync/atomic"
+
+	"github.com/penstock-dev/penstock/internal/algorithm"
+)
 
 // What stands in the words of a slot, by kind:
 //
@@ -13,35 +17,37 @@ import "github.com/penstock-dev/penstock/internal/algorithm"
 //	bucket    0: spent
 //	in flight 0: how many
 //
-// The functions here are called with the record locked.
+// But for check, the functions here are called with the record locked.
 
 const ringBits = 48
 
 // load makes the state of a sliding window from its words; one is the room for
 // a single step.
 func (s *MemoryStore) load(w []uint64, one *[1]uint64) algorithm.Steps {
-	st := algorithm.Steps{Newest: int64(w[0]) >> 8, Len: int(w[0] & 0xff), Total: int64(w[1])}
-	if w[2] == 0 {
+	w0, w2 := atomic.LoadUint64(&w[0]), atomic.LoadUint64(&w[2])
+	st := algorithm.Steps{Newest: int64(w0) >> 8, Len: int(w0 & 0xff), Total: int64(atomic.LoadUint64(&w[1]))}
+	if w2 != 0 {
+		st.Ring = s.rings.at(ring(w2 & (1<<ringBits - 1)))
+		st.Head = int(w2 >> ringBits)
+	}
+	if st.Ring == nil {
 		one[0] = algorithm.Word(st.Newest, st.Total)
 		st.Ring = one[:]
-		return st
 	}
-	st.Ring = s.rings.at(ring(w[2] & (1<<ringBits - 1)))
-	st.Head = int(w[2] >> ringBits)
 	return st
 }
 
 // save puts a state back. A ring that is no longer needed is given back.
 func (s *MemoryStore) save(w []uint64, st *algorithm.Steps) {
-	w[0] = uint64(st.Newest)<<8 | uint64(st.Len)
-	w[1] = uint64(st.Total)
+	put(&w[0], uint64(st.Newest)<<8|uint64(st.Len))
+	put(&w[1], uint64(st.Total))
 	if r := ring(w[2] & (1<<ringBits - 1)); r == 0 {
 		return
 	} else if st.Len > 1 {
-		w[2] = uint64(r) | uint64(st.Head)<<ringBits
+		put(&w[2], uint64(r)|uint64(st.Head)<<ringBits)
 	} else {
 		s.rings.give(r)
-		w[2] = 0
+		put(&w[2], 0)
 	}
 }
 
@@ -54,83 +60,131 @@ func (s *MemoryStore) widen(w []uint64, st *algorithm.Steps, words int) {
 	}
 	wide := s.rings.at(r)
 	for i := range st.Len {
-		wide[i] = st.Ring[(st.Head+i)&(len(st.Ring)-1)]
+		atomic.StoreUint64(&wide[i], st.Ring[(st.Head+i)&(len(st.Ring)-1)])
 	}
 	if old := ring(w[2] & (1<<ringBits - 1)); old != 0 {
 		s.rings.give(old)
 	}
-	w[2] = uint64(r)
+	put(&w[2], uint64(r))
 	st.Ring, st.Head = wide, 0
 }
 
-// try says how long until cost fits into the slot, 0 if it does now, and takes
-// it if it does and take says so. used and reset are how the slot then stands.
-// A cost of 0 always fits.
-func (s *MemoryStore) try(sl *slot, words []uint64, m moment, cost int64, take bool) (wait, used, reset int64) {
-	w := words[sl.first:]
-	if sl.overdraw && cost > sl.whole {
-		return s.tryOverdraw(sl, words, m, cost, take)
-	}
-	switch sl.kind {
-	case kindSliding:
-		w = w[:3]
-		newest, total := int64(w[0])>>8, int64(w[1])
-		if w[0]&0xff == 0 || m.now >= (newest+1)*sl.step || total+cost > sl.amount {
-			return s.trySliding(sl, w, m, cost, take)
-		}
-		// In the step of the charge before: nothing has ended, none begins.
-		if take {
-			total += cost
-			w[1] = uint64(total)
-			if w[2] != 0 {
-				*s.newest(w) += uint64(cost)
-			}
-		}
-		return 0, total, (newest+1)*sl.step + sl.size - m.now
-	case kindBucket:
-		b := sl.bucket(s.birth)
-		spent, wait, used, reset := b.Try(int64(w[0]), m.now, cost, take)
-		w[0] = uint64(spent)
-		return wait, used, reset
-	case kindFixed:
-		f := sl.fixed(m.skew)
-		c := f.Advance(algorithm.Counted{End: int64(w[0]), Used: int64(w[1])}, m.now)
-		if cost > 0 {
-			wait = f.Wait(c, m.now, cost)
-		}
-		if take && wait == 0 {
-			c = f.Take(c, cost)
-		}
-		w[0], w[1] = uint64(c.End), uint64(c.Used)
-		return wait, c.Used, f.Reset(c, m.now)
-	default:
-		switch n := int64(w[0]); {
-		case cost > sl.amount:
-			wait = algorithm.Never
-		case cost > 0 && n+cost > sl.amount:
-			wait = guess
-		case take:
-			w[0] += uint64(cost)
-		}
-		return wait, int64(w[0]), 0
-	}
+// A tally is a slot and how it stands at a moment.
+type tally struct {
+	slot  *slot
+	words []uint64 // from the slot's first on
+	used  int64    // what counts
+	wait  int64    // how long until the cost fits, 0 if it does
+	// The state, brought up to the moment: of a bucket what was spent, of a
+	// fixed window its end, of a sliding one the number of its newest step.
+	state int64
+	// same says that a charge falls in the newest step of a sliding window and
+	// none has ended, so that it is added to two words and that is all.
+	same bool
 }
 
-// tryOverdraw is try for a cost that is larger than the limit, which may be
-// overdrawn: it fits when nothing is used.
-func (s *MemoryStore) tryOverdraw(sl *slot, words []uint64, m moment, cost int64, take bool) (wait, used, reset int64) {
-	if _, used, reset = s.try(sl, words, m, 0, false); used > 0 {
-		return reset, used, reset
+// check fills in how the slot stands, and whether cost fits; 0 always does. It
+// changes nothing, and needs no lock where it is asked afterwards whether the
+// record stayed as it was: of words that do not belong together it makes
+// numbers without a meaning.
+func (s *MemoryStore) check(t *tally, m moment, cost int64) {
+	sl, w := t.slot, t.words
+	if cost > sl.whole && sl.overdraw {
+		// It fits when nothing is used.
+		if s.check(t, m, 0); t.used > 0 {
+			t.wait = t.reset(m)
+		}
+		return
 	}
-	if take {
-		s.add(sl, words, m, cost)
+	t.wait = 0
+	switch sl.kind {
+	case kindBucket:
+		t.state, t.used, t.wait = sl.ready.Look(int64(atomic.LoadUint64(&w[0])), m.now, cost)
+	case kindSliding:
+		w0, total := atomic.LoadUint64(&w[0]), int64(atomic.LoadUint64(&w[1]))
+		t.used, t.state = total, int64(w0)>>8
+		t.same = w0&0xff != 0 && m.now < (t.state+1)*sl.step && total+cost <= sl.amount
+		if !t.same {
+			var one [1]uint64
+			st := s.load(w, &one)
+			t.used, t.wait = sl.sliding().Peek(&st, m.now, cost, sl.amount)
+		}
+	case kindFixed:
+		f := sl.fixed(m.skew)
+		c := f.Advance(algorithm.Counted{End: int64(atomic.LoadUint64(&w[0])), Used: int64(atomic.LoadUint64(&w[1]))}, m.now)
+		t.used, t.state = c.Used, c.End
+		if cost > 0 {
+			t.wait = f.Wait(c, m.now, cost)
+		}
+	default:
+		t.used = int64(atomic.LoadUint64(&w[0]))
+		switch {
+		case cost > sl.amount:
+			t.wait = algorithm.Never
+		case cost > 0 && t.used+cost > sl.amount:
+			t.wait = guess
+		}
 	}
-	_, used, reset = s.try(sl, words, m, 0, false)
-	return 0, used, reset
 }
 
 // guess is the wait for a request in flight to end, which no store can know.
 const guess = 1_000_000
+
+// reset is how long until nothing is used if nobody takes.
+func (t *tally) reset(m moment) int64 {
+	sl := t.slot
+	if t.used == 0 {
+		return 0
+	}
+	switch sl.kind {
+	case kindBucket:
+		return sl.ready.Filled(t.state, m.now)
+	case kindSliding:
+		return (t.state+1)*sl.step + sl.size - m.now
+	case kindFixed:
+		f := sl.fixed(m.skew)
+		return f.Reset(algorithm.Counted{End: t.state, Used: t.used}, m.now)
+	}
+	return 0
+}
+
+// take charges cost to the slot, whether it fits or not, and brings its tally
+// up to that. The record is locked, and is as it was when it was checked.
+func (s *MemoryStore) take(t *tally, m moment, cost int64) {
+	sl, w := t.slot, t.words
+	switch {
+	case cost == 0:
+	case sl.kind == kindBucket:
+		t.state = sl.ready.Charged(t.state, cost)
+		t.used += cost
+		put(&w[0], uint64(t.state))
+	case t.same:
+		t.used += cost
+		put(&w[1], uint64(t.used))
+		if w[2] != 0 {
+			newest := s.newest(w)
+			put(newest, *newest+uint64(cost))
+		}
+	case sl.kind == kindSliding:
+		var one [1]uint64
+		st, p := s.load(w, &one), sl.sliding()
+		p.Advance(&st, m.now)
+		if st.Len == len(st.Ring) && p.Opens(&st, m.now) {
+			s.widen(w, &st, st.Len+1)
+		}
+		p.Take(&st, m.now, cost)
+		s.save(w, &st)
+		t.used, t.state = st.Total, st.Newest
+	case sl.kind == kindFixed:
+		c := sl.fixed(m.skew).Take(algorithm.Counted{End: t.state, Used: t.used}, cost)
+		t.used = c.Used
+		put(&w[0], uint64(c.End))
+		put(&w[1], uint64(c.Used))
+	default:
+		t.used += cost
+		put(&w[0], uint64(t.used))
+	}
+}
 
 // newest is the word of the newest step in the ring of a sliding window.
 func (s *MemoryStore) newest(w []uint64) *uint64 {
@@ -138,57 +192,21 @@ func (s *MemoryStore) newest(w []uint64) *uint64 {
 	return &r[(int(w[2]>>ringBits)+int(w[0]&0xff)-1)&(len(r)-1)]
 }
 
-// trySliding is try where a step begins or ends, or the charge does not fit.
-func (s *MemoryStore) trySliding(sl *slot, w []uint64, m moment, cost int64, take bool) (wait, used, reset int64) {
-	var one [1]uint64
-	st, p := s.load(w, &one), sl.sliding()
-	p.Advance(&st, m.now)
-	if cost > 0 {
-		wait = p.Wait(&st, m.now, cost, sl.amount)
-	}
-	if take && wait == 0 && cost > 0 {
-		s.open(w, &st, p, m)
-		p.Take(&st, m.now, cost)
-	}
-	used, reset = st.Total, p.Reset(&st, m.now)
-	s.save(w, &st)
-	return wait, used, reset
-}
-
-// open makes room for the step that a charge made now begins, if it does.
-func (s *MemoryStore) open(w []uint64, st *algorithm.Steps, p algorithm.Sliding, m moment) {
-	if st.Len == len(st.Ring) && p.Opens(st, m.now) {
-		s.widen(w, st, st.Len+1)
-	}
-}
-
-// add charges amount to the slot now, whether it fits or not.
-func (s *MemoryStore) add(sl *slot, words []uint64, m moment, amount int64) {
-	w := words[sl.first:]
-	switch sl.kind {
-	case kindSliding:
-		var one [1]uint64
-		st, p := s.load(w, &one), sl.sliding()
-		p.Advance(&st, m.now)
-		s.open(w, &st, p, m)
-		p.Take(&st, m.now, amount)
-		s.save(w, &st)
-	case kindFixed:
-		f := sl.fixed(m.skew)
-		c := f.Advance(algorithm.Counted{End: int64(w[0]), Used: int64(w[1])}, m.now)
-		c = f.Take(c, amount)
-		w[0], w[1] = uint64(c.End), uint64(c.Used)
-	case kindBucket:
-		w[0] = uint64(sl.bucket(s.birth).Take(int64(w[0]), m.now, amount))
-	default:
-		w[0] += uint64(amount)
-	}
+// add charges amount to the slot now, whether it fits or not, and returns what
+// is used then. The record is locked.
+func (s *MemoryStore) add(sl *slot, words []uint64, m moment, amount int64) (used int64) {
+	t := tally{slot: sl, words: words[sl.first:]}
+	s.check(&t, m, 0)
+	t.same = false // that has no room for what goes beyond a limit
+	s.take(&t, m, amount)
+	return t.used
 }
 
 // used is what counts in the slot now.
 func (s *MemoryStore) used(sl *slot, words []uint64, m moment) int64 {
-	_, used, _ := s.try(sl, words, m, 0, false)
-	return used
+	t := tally{slot: sl, words: words[sl.first:]}
+	s.check(&t, m, 0)
+	return t.used
 }
 
 // refund gives back amount of a charge that was taken at the time at under the
@@ -209,21 +227,24 @@ func (s *MemoryStore) refund(sl *slot, words []uint64, m moment, from *gauge, at
 		f := sl.fixed(m.skew)
 		c := f.Advance(algorithm.Counted{End: int64(w[0]), Used: int64(w[1])}, m.now)
 		c = f.Refund(c, at, amount)
-		w[0], w[1] = uint64(c.End), uint64(c.Used)
+		put(&w[0], uint64(c.End))
+		put(&w[1], uint64(c.Used))
 	case kindBucket:
-		w[0] = uint64(sl.bucket(s.birth).Refund(int64(w[0]), amount))
+		put(&w[0], uint64(sl.ready.Refund(int64(w[0]), amount)))
 	default:
-		w[0] -= uint64(min(amount, int64(w[0])))
+		put(&w[0], w[0]-uint64(min(amount, int64(w[0]))))
 	}
 }
 
 // fresh makes the slot's words those of a counter on which nothing is.
 func (sl *slot) fresh(words []uint64) {
 	w := words[sl.first : sl.first+sl.kind.words()]
-	clear(w)
+	for i := range w {
+		put(&w[i], 0)
+	}
 	if sl.kind == kindBucket {
 		spent := algorithm.Whole
-		w[0] = uint64(spent)
+		put(&w[0], uint64(spent))
 	}
 }
 
@@ -234,7 +255,7 @@ func (s *MemoryStore) free(sl *slot, words []uint64) {
 	}
 	if r := ring(words[sl.first+2] & (1<<ringBits - 1)); r != 0 {
 		s.rings.give(r)
-		words[sl.first+2] = 0
+		put(&words[sl.first+2], 0)
 	}
 }
 
@@ -253,9 +274,9 @@ func (s *MemoryStore) convert(from *slot, old []uint64, to *slot, words []uint64
 		w[0], w[1] = uint64(c.End), uint64(c.Used)
 	case from.kind == kindSliding && to.kind == kindSliding && from.size == to.size && from.step == to.step:
 		copy(w[:3], o)
-		o[2] = 0 // the ring went along
+		put(&o[2], 0) // the ring went along
 	case from.kind == kindBucket && to.kind == kindBucket:
-		w[0] = uint64(from.bucket(s.birth).Rebase(int64(o[0]), m.now, to.bucket(s.birth)))
+		w[0] = uint64(from.ready.Rebase(int64(o[0]), m.now, to.ready))
 	case from.kind == kindSliding && to.kind == kindSliding && from.size == to.size:
 		var one [1]uint64
 		st, p := s.load(o, &one), from.sliding()

@@ -45,15 +45,16 @@ type Charge struct {
 
 	// Shared says that the Overflow key was charged.
 	Shared bool
+	// Of a Shared charge without an Overflow key: the how manieth key of its
+	// request it is.
+	nth int32
 	// Status is how the limit stands under the key.
 	Status
-
-	counted hashed // the key, as the memory store knows it
 }
 
 // valid reports whether the charge names a limit.
 func (c *Charge) valid() bool {
-	return c.Limits != nil && c.Index >= 0 && c.Index < len(c.Limits.gauges)
+	return c.Limits != nil && uint(c.Index) < uint(len(c.Limits.gauges))
 }
 
 // Limit returns the limit that is charged.
@@ -123,20 +124,37 @@ type Store interface {
 // take: a limit that is none, an amount out of bounds, or charges of one key
 // that do not stand together. Stores call it first.
 func ValidateCharges(charges []Charge) error {
+	var seen uint32 // which limits of the key that stands here
 	for i := range charges {
 		c := &charges[i]
-		switch {
-		case !c.valid():
-			return errNoLimit
-		case c.Amount < 0 || c.Amount > MaxAmount:
-			return errAmount
+		if err := c.validate(); err != nil {
+			return err
 		}
-		for j := range i {
-			p := &charges[j]
-			if p.Key == c.Key && (p.Limits != c.Limits || p.Index == c.Index || charges[i-1].Key != c.Key) {
-				return errApart
+		if i == 0 || c.Key != charges[i-1].Key {
+			for j := range max(i-1, 0) { // a key that has stood before
+				if charges[j].Key == c.Key {
+					return errApart
+				}
 			}
+			seen = 0
+		} else if c.Limits != charges[i-1].Limits {
+			return errApart
 		}
+		if bit := uint32(1) << (c.Index & 31); seen&bit != 0 {
+			return errApart
+		} else {
+			seen |= bit
+		}
+	}
+	return nil
+}
+
+func (c *Charge) validate() error {
+	if !c.valid() {
+		return errNoLimit
+	}
+	if uint64(c.Amount) > uint64(MaxAmount) {
+		return errAmount
 	}
 	return nil
 }

@@ -230,9 +230,32 @@ func TestFixedSkewNeverShortensAWindow(t *testing.T) {
 	}
 }
 
+// TestRatioAgainstDivision holds multiplication by the inverse to the 128-bit
+// division, at the edges of everything.
+func TestRatioAgainstDivision(t *testing.T) {
+	number := rapid.OneOf(
+		rapid.Int64Range(1, 100),
+		rapid.Int64Range(1, math.MaxInt64),
+		rapid.SampledFrom([]int64{1, 2, 3, 1 << 31, 1 << 32, 1<<53 - 1, 1 << 53, 1 << 62, math.MaxInt64 - 1, math.MaxInt64}),
+		rapid.Map(rapid.IntRange(0, 62), func(n int) int64 { return 1 << n }),
+	)
+	rapid.Check(t, func(t *rapid.T) {
+		a, c, x := number.Draw(t, "a"), number.Draw(t, "c"), number.Draw(t, "x")-1
+		if rapid.Bool().Draw(t, "nearly whole") { // where the inverse is one off if ever
+			x, _ = mulDiv(x, c, a)
+			x = max(0, min(x, math.MaxInt64-1)+rapid.Int64Range(-1, 1).Draw(t, "beside"))
+		}
+		r := ratioOf(a, c)
+		q, rest := r.of(x)
+		if want, more := mulDiv(x, a, c); q != want || rest != more {
+			t.Fatalf("%d*%d/%d = %d, %v; want %d, %v", x, a, c, q, rest, want, more)
+		}
+	})
+}
+
 func TestBucketSteps(t *testing.T) {
-	perMinute := Bucket{Amount: 60, Size: minute, Capacity: 10}
-	third := Bucket{Amount: 1, Size: 3, Capacity: 2}
+	perMinute := NewBucket(60, minute, 10, 0)
+	third := NewBucket(1, 3, 2, 0)
 	for name, test := range map[string]struct {
 		b     Bucket
 		steps []step
@@ -261,7 +284,7 @@ func TestBucketSteps(t *testing.T) {
 }
 
 func TestBucketDebtRefundAndRebase(t *testing.T) {
-	b := Bucket{Amount: 60, Size: minute, Capacity: 10}
+	b := NewBucket(60, minute, 10, 0)
 	spent := b.Take(Whole, 0, 25)
 	if got := b.Level(spent, 0); got != -15 {
 		t.Fatalf("level = %d", got)
@@ -278,7 +301,7 @@ func TestBucketDebtRefundAndRebase(t *testing.T) {
 	if got := b.Level(b.Refund(spent, 1000), 0); got != 10 {
 		t.Errorf("level after too large a refund = %d", got)
 	}
-	wide := Bucket{Amount: 600, Size: minute, Capacity: 100}
+	wide := NewBucket(600, minute, 100, 0)
 	if got := wide.Level(b.Rebase(spent, 5*second, wide), 5*second); got != -10 {
 		t.Errorf("level after a change of rate = %d", got)
 	}
@@ -288,10 +311,13 @@ func TestBucketDebtRefundAndRebase(t *testing.T) {
 }
 
 func TestNothingOverflows(t *testing.T) {
-	b := Bucket{Amount: 1 << 53, Size: 1, Capacity: 1 << 53}
+	b := NewBucket(1<<53, 1, 1<<53, 0)
 	spent := b.Take(Whole, math.MaxInt64/2, 1<<53)
 	if b.Level(spent, math.MaxInt64/2) > 1<<53 || b.Wait(spent, math.MaxInt64/2, 1) < 0 {
 		t.Error("bucket beyond its scale")
+	}
+	if _, lacks, wait := b.Look(math.MaxInt64, 0, 1); lacks < 1<<53 || wait < 0 {
+		t.Errorf("bucket in debt without end: lacks %d, wait %d", lacks, wait)
 	}
 	f := Fixed{Amount: 1, Size: 24 * hour}
 	c := f.Take(f.Advance(Counted{}, 0), math.MaxInt64)
@@ -381,9 +407,14 @@ func TestSlidingAgainstEveryEvent(t *testing.T) {
 		now := rapid.Int64Range(0, 1<<50).Draw(t, "start")
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(t *rapid.T) {
+				cost := rapid.Int64Range(0, amount+1).Draw(t, "peeked cost")
+				total, peeked := p.Peek(s, now, cost, amount)
 				p.Advance(s, now)
-				if got, want := s.Total, used(now); got != want {
-					t.Fatalf("total = %d, want %d", got, want)
+				if got, want := s.Total, used(now); got != want || total != want {
+					t.Fatalf("total = %d, peeked %d, want %d", got, total, want)
+				}
+				if wait := p.Wait(s, now, cost, amount); cost > 0 && peeked != wait || cost == 0 && peeked != 0 {
+					t.Fatalf("wait = %d, peeked %d", wait, peeked)
 				}
 				if got := p.Reset(s, now); got > 0 && (used(now+got) != 0 || used(now+got-1) == 0) || got == 0 && used(now) != 0 {
 					t.Fatalf("reset = %d is not the first moment at which nothing counts", got)
@@ -547,23 +578,21 @@ func TestFixedAgainstEveryEvent(t *testing.T) {
 // pours in the refill microsecond by microsecond, in exact fractions.
 func TestBucketAgainstEveryMicrosecond(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		b := Bucket{
-			Amount:   rapid.Int64Range(1, 20).Draw(t, "amount"),
-			Size:     rapid.Int64Range(1, 50).Draw(t, "size"),
-			Capacity: rapid.Int64Range(1, 30).Draw(t, "capacity"),
-			Birth:    rapid.Int64Range(-100, 100).Draw(t, "birth"),
-		}
+		amount := rapid.Int64Range(1, 20).Draw(t, "amount")
+		size := rapid.Int64Range(1, 50).Draw(t, "size")
+		birth := rapid.Int64Range(-100, 100).Draw(t, "birth")
+		b := NewBucket(amount, size, rapid.Int64Range(1, 30).Draw(t, "capacity"), birth)
 		spent := Whole
-		now := b.Birth + rapid.Int64Range(-50, 50).Draw(t, "start")
+		now := birth + rapid.Int64Range(-50, 50).Draw(t, "start")
 		// The model: the level in whole units and how many size-ths of a
 		// unit the mint has begun, which full buckets do not stop.
 		level := b.Capacity
-		begun := (now - b.Birth) * b.Amount
-		begun -= floorDiv(begun, b.Size) * b.Size
+		begun := (now - birth) * amount
+		begun -= floorDiv(begun, size) * size
 		pour := func(level, begun int64) (int64, int64) {
-			begun += b.Amount
-			level += begun / b.Size
-			return min(level, b.Capacity), begun % b.Size
+			begun += amount
+			level += begun / size
+			return min(level, b.Capacity), begun % size
 		}
 		first := func(reached func(level int64) bool) (wait int64) {
 			for l, g := level, begun; !reached(l); wait++ {
@@ -606,6 +635,16 @@ func TestBucketAgainstEveryMicrosecond(t *testing.T) {
 				}
 				if wait != b.Wait(spent, now, cost) {
 					t.Fatalf("Try waits %d", wait)
+				}
+				settled, lacks, looked := b.Look(spent, now, cost)
+				if looked != wait || lacks != b.Capacity-level {
+					t.Fatalf("Look waits %d, lacks %d; want %d, %d", looked, lacks, wait, b.Capacity-level)
+				}
+				if lacks > 0 && b.Filled(settled, now) != b.Reset(spent, now) {
+					t.Fatalf("filled in %d, want %d", b.Filled(settled, now), b.Reset(spent, now))
+				}
+				if got, want := b.Charged(settled, cost), b.Take(spent, now, cost); got != want {
+					t.Fatalf("charged %d, want %d", got, want)
 				}
 				if cost <= level {
 					level -= cost

@@ -2,31 +2,39 @@ package algorithm
 
 import "math"
 
-// Bucket is a token bucket: it holds at most Capacity and is refilled by
-// Amount in Size microseconds, continuously and exactly.
+// Bucket is a token bucket: it holds at most Capacity and is refilled
+// continuously and exactly.
 //
 // Its state is one number, spent, on the scale of what has been minted since
-// Birth: the level is minted(now) - spent, never above Capacity. A level may
+// its birth: the level is minted(now) - spent, never above Capacity. A level may
 // be negative: that is debt, and the refill pays it. This is the virtual
 // scheduling of GCRA (ITU-T I.371) with the time axis turned into an amount
 // axis, so that a charge of any size is one addition of integers.
 type Bucket struct {
-	Amount   int64 // refilled in Size; at least 1
-	Size     int64 // microseconds; at least 1
 	Capacity int64 // at least 1
-	Birth    int64 // where minting began, the same for all that share a state
+
+	birth int64
+	mint  ratio // from microseconds to what is minted in them
+	pour  ratio // and back
+}
+
+// NewBucket returns the bucket of the given capacity that is refilled by amount
+// in size microseconds; all three are at least 1. Birth is where minting began,
+// the same for all that share a state.
+func NewBucket(amount, size, capacity, birth int64) Bucket {
+	return Bucket{Capacity: capacity, birth: birth, mint: ratioOf(amount, size), pour: ratioOf(size, amount)}
 }
 
 // Whole is the state of a bucket that nothing was ever taken from.
 const Whole int64 = math.MinInt64
 
-// minted is what the refill has made from Birth to now.
-func (b Bucket) minted(now int64) int64 {
-	if d := now - b.Birth; d >= 0 {
-		q, _ := mulDiv(d, b.Amount, b.Size)
+// minted is what the refill has made from birth to now.
+func (b *Bucket) minted(now int64) int64 {
+	if d := now - b.birth; d >= 0 {
+		q, _ := b.mint.of(d)
 		return q
 	}
-	q, rest := mulDiv(b.Birth-now, b.Amount, b.Size)
+	q, rest := b.mint.of(b.birth - now)
 	if rest {
 		q++
 	}
@@ -34,53 +42,78 @@ func (b Bucket) minted(now int64) int64 {
 }
 
 // mintedAt is the earliest time at which minted is at least x.
-func (b Bucket) mintedAt(x int64) int64 {
+func (b *Bucket) mintedAt(x int64) int64 {
 	if x >= 0 {
-		q, rest := mulDiv(x, b.Size, b.Amount)
+		q, rest := b.pour.of(x)
 		if rest {
 			q++
 		}
-		return add(b.Birth, q)
+		return add(b.birth, q)
 	}
-	q, _ := mulDiv(-x, b.Size, b.Amount)
-	return b.Birth - q
+	q, _ := b.pour.of(-x)
+	return b.birth - q
 }
 
-// settled is the state with what the bucket could not hold poured away, and
-// what has been minted so far.
-func (b Bucket) settled(spent, now int64) (int64, int64) {
+// Settled is the state with what the bucket could not hold poured away, and
+// what has been minted so far. A cost fits when settled + cost is at most that.
+func (b *Bucket) Settled(spent, now int64) (settled, minted int64) {
 	m := b.minted(now)
 	return max(spent, m-b.Capacity), m
 }
 
+// Look is Settled and Wait in one, and what the level lacks to the capacity; a
+// cost of 0 always fits.
+func (b *Bucket) Look(spent, now, cost int64) (settled, lacks, wait int64) {
+	settled, minted := b.Settled(spent, now)
+	if lacks = settled - (minted - b.Capacity); lacks < 0 { // too much debt to count
+		lacks = math.MaxInt64
+	}
+	if lacks <= b.Capacity-cost || cost == 0 {
+		return settled, lacks, 0
+	}
+	if cost > b.Capacity {
+		return settled, lacks, Never
+	}
+	return settled, lacks, b.mintedAt(add(settled, cost)) - now
+}
+
+// Charged is a state that is Settled with cost taken, whether it fits or not.
+func (*Bucket) Charged(settled, cost int64) int64 { return add(settled, cost) }
+
+// Filled is how long until the level is Capacity again if nobody takes, of a
+// state that is Settled and lacks something.
+func (b *Bucket) Filled(settled, now int64) int64 {
+	return b.mintedAt(add(settled, b.Capacity)) - now
+}
+
 // Level is what could be taken now; negative in debt.
-func (b Bucket) Level(spent, now int64) int64 {
-	spent, m := b.settled(spent, now)
+func (b *Bucket) Level(spent, now int64) int64 {
+	spent, m := b.Settled(spent, now)
 	return add(m, -spent)
 }
 
 // Fits reports whether cost can be taken now.
-func (b Bucket) Fits(spent, now, cost int64) bool {
+func (b *Bucket) Fits(spent, now, cost int64) bool {
 	return cost <= b.Level(spent, now)
 }
 
 // Take charges cost now, whether it fits or not, and returns the new state.
-func (b Bucket) Take(spent, now, cost int64) int64 {
-	spent, _ = b.settled(spent, now)
-	return add(spent, cost)
+func (b *Bucket) Take(spent, now, cost int64) int64 {
+	spent, _ = b.Settled(spent, now)
+	return b.Charged(spent, cost)
 }
 
 // Refund gives back what was taken before. What the bucket cannot hold is lost.
-func (b Bucket) Refund(spent, amount int64) int64 {
+func (b *Bucket) Refund(spent, amount int64) int64 {
 	return add(spent, -amount)
 }
 
 // Wait is how long until cost fits, 0 if it does now.
-func (b Bucket) Wait(spent, now, cost int64) int64 {
+func (b *Bucket) Wait(spent, now, cost int64) int64 {
 	if cost > b.Capacity {
 		return Never
 	}
-	spent, m := b.settled(spent, now)
+	spent, m := b.Settled(spent, now)
 	need := add(spent, cost)
 	if need <= m {
 		return 0
@@ -89,8 +122,8 @@ func (b Bucket) Wait(spent, now, cost int64) int64 {
 }
 
 // Reset is how long until the level is Capacity again if nobody takes.
-func (b Bucket) Reset(spent, now int64) int64 {
-	spent, m := b.settled(spent, now)
+func (b *Bucket) Reset(spent, now int64) int64 {
+	spent, m := b.Settled(spent, now)
 	full := add(spent, b.Capacity)
 	if full <= m {
 		return 0
@@ -100,8 +133,8 @@ func (b Bucket) Reset(spent, now int64) int64 {
 
 // Try is Wait, Take if it fits and take says so, what the level then lacks to
 // the capacity, and Reset, in one.
-func (b Bucket) Try(spent, now, cost int64, take bool) (next, wait, used, reset int64) {
-	settled, m := b.settled(spent, now)
+func (b *Bucket) Try(spent, now, cost int64, take bool) (next, wait, used, reset int64) {
+	settled, m := b.Settled(spent, now)
 	switch need := add(settled, cost); {
 	case cost == 0 || need <= m:
 		if take {
@@ -121,6 +154,6 @@ func (b Bucket) Try(spent, now, cost int64, take bool) (next, wait, used, reset 
 
 // Rebase is the state under the new parameters to which has the level that
 // spent has under b at the given time, cut at the new capacity.
-func (b Bucket) Rebase(spent, at int64, to Bucket) int64 {
+func (b *Bucket) Rebase(spent, at int64, to Bucket) int64 {
 	return add(to.minted(at), -b.Level(spent, at))
 }

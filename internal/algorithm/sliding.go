@@ -1,5 +1,7 @@
 package algorithm
 
+import "sync/atomic"
+
 // MostSteps is the largest number of steps that a sliding window may have.
 const MostSteps = 120
 
@@ -50,19 +52,12 @@ func (s *Steps) At(i int) (step, amount int64) {
 // word returns the i-th live step, the oldest being 0.
 func (s *Steps) word(i int) *uint64 { return &s.Ring[(s.Head+i)&(len(s.Ring)-1)] }
 
+// set writes the i-th live step. It is atomic for those who Peek meanwhile.
+func (s *Steps) set(i int, w uint64) { atomic.StoreUint64(s.word(i), w) }
+
 // number is the number of the step in word w.
 func (s *Steps) number(w uint64) int64 {
 	return s.Newest - (s.Newest-int64(w>>amountBits))&stepMask
-}
-
-// Current is the number of the step in which a charge made now falls: the
-// step of now, or the newest one seen when the clock was set back.
-func (p Sliding) Current(s *Steps, now int64) int64 {
-	step := floorDiv(now, p.Step)
-	if s.Len > 0 {
-		return max(step, s.Newest)
-	}
-	return step
 }
 
 // ends is when the charges of a step stop counting.
@@ -73,18 +68,51 @@ func (p Sliding) Advance(s *Steps, now int64) {
 	if s.Len == 0 {
 		return
 	}
-	oldest := p.Current(s, now) - p.Size/p.Step
-	if s.Newest < oldest { // all of them: the common case of a caller that comes back
+	if p.ends(s.Newest) <= now { // all of them: the common case of a caller that comes back
 		s.Head, s.Len, s.Total = 0, 0, 0
 		return
 	}
 	for s.Len > 0 {
 		w := *s.word(0)
-		if s.number(w) >= oldest {
+		if p.ends(s.number(w)) > now {
 			return
 		}
 		s.pop(w)
 	}
+}
+
+// Peek says what Advance and Wait would, and changes nothing: how much counts
+// at now, and how long until cost fits below amount, 0 if it does. Others may
+// change the state meanwhile; then what it says is of no use, but no harm is
+// done.
+func (p Sliding) Peek(s *Steps, now, cost, amount int64) (total, wait int64) {
+	if s.Len == 0 || p.ends(s.Newest) <= now {
+		total = 0
+	} else {
+		total = s.Total
+	}
+	i := 0
+	for ; total > 0 && i < s.Len; i++ {
+		w := atomic.LoadUint64(s.word(i))
+		if p.ends(s.number(w)) > now {
+			break
+		}
+		total -= int64(w & amountMask)
+	}
+	over := add(total, cost) - amount
+	switch {
+	case cost > amount:
+		return total, Never
+	case over <= 0 || cost == 0:
+		return total, 0
+	}
+	for ; i < s.Len; i++ {
+		w := atomic.LoadUint64(s.word(i))
+		if over -= int64(w & amountMask); over <= 0 {
+			return total, p.ends(s.number(w)) - now
+		}
+	}
+	return total, Never // unreachable: the words add up to Total
 }
 
 func (s *Steps) pop(w uint64) {
@@ -96,7 +124,7 @@ func (s *Steps) pop(w uint64) {
 // Opens reports whether a charge made now begins a step, which needs a word
 // more in the ring. The state is Advanced.
 func (p Sliding) Opens(s *Steps, now int64) bool {
-	return s.Len == 0 || p.Current(s, now) > s.Newest
+	return s.Len == 0 || now >= (s.Newest+1)*p.Step
 }
 
 // Take charges cost now, whether it fits or not. The state is Advanced and its
@@ -104,20 +132,19 @@ func (p Sliding) Opens(s *Steps, now int64) bool {
 // the newest step holds moves into the new one, so that it counts longer than
 // it had to and never shorter.
 func (p Sliding) Take(s *Steps, now, cost int64) {
-	step := p.Current(s, now)
-	switch {
-	case s.Len == 0 || step > s.Newest && s.Len < len(s.Ring):
-		s.Newest = step
-		s.Len++
-		*s.word(s.Len - 1) = Word(step, 0)
-	case step > s.Newest:
-		s.Newest = step
-		w := s.word(s.Len - 1)
-		*w = Word(step, int64(*w&amountMask))
+	held := int64(0) // in the step of the charge
+	if s.Len > 0 {
+		held = int64(*s.word(s.Len - 1) & amountMask)
 	}
-	w := s.word(s.Len - 1)
-	cost = min(cost, amountMask-int64(*w&amountMask))
-	*w += uint64(cost)
+	if p.Opens(s, now) {
+		s.Newest = floorDiv(now, p.Step)
+		if s.Len == 0 || s.Len < len(s.Ring) {
+			s.Len++
+			held = 0
+		}
+	}
+	cost = min(cost, amountMask-held)
+	s.set(s.Len-1, Word(s.Newest, held+cost))
 	s.Total = add(s.Total, cost)
 }
 
@@ -138,7 +165,7 @@ func (p Sliding) Refund(s *Steps, from Sliding, now, at, amount int64) {
 			continue
 		case n == step:
 			amount = min(amount, int64(*w&amountMask))
-			*w -= uint64(amount)
+			s.set(i, *w-uint64(amount))
 			s.Total -= amount
 			s.trim()
 		}

@@ -1,0 +1,56 @@
+package penstock
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// A lock guards a record. Only who holds it changes the record; others may read
+// it all the same, and learn afterwards whether what they read was of one
+// moment. Its count is odd while it is held, and grows whenever it is taken and
+// whenever it is given back.
+//
+// It is held for some nanoseconds, and never by anyone who waits for a lock of
+// another kind but the allocators', so waiting is turning round a few times.
+type lock struct{ count atomic.Uint64 }
+
+// Lock takes the lock, and returns what Count would have said before.
+func (l *lock) Lock() (count uint64) {
+	if n := l.count.Load(); n&1 == 0 && l.count.CompareAndSwap(n, n+1) {
+		return n
+	}
+	return l.wait()
+}
+
+func (l *lock) wait() uint64 {
+	const turns, yields, pause = 50, 100, 50 * time.Microsecond
+	for i := 0; ; i++ {
+		if n := l.count.Load(); n&1 == 0 && l.count.CompareAndSwap(n, n+1) {
+			return n
+		}
+		switch {
+		case i < turns:
+		case i < turns+yields: // the holder may be waiting for this processor
+			runtime.Gosched()
+		default: // or the system has taken it off
+			time.Sleep(pause)
+		}
+	}
+}
+
+// TryLock takes the lock if nobody holds it.
+func (l *lock) TryLock() bool {
+	n := l.count.Load()
+	return n&1 == 0 && l.count.CompareAndSwap(n, n+1)
+}
+
+// Unlock gives the lock back.
+func (l *lock) Unlock() { l.count.Add(1) }
+
+// Count is for Unchanged.
+func (l *lock) Count() uint64 { return l.count.Load() }
+
+// Unchanged reports whether nobody has held the lock since Count said count, so
+// that what was read in between is how the record stood at one moment.
+func (l *lock) Unchanged(count uint64) bool { return count&1 == 0 && l.count.Load() == count }

@@ -1,0 +1,5 @@
+//go:build !race
+
+package penstock
+
+const underRace = false
