@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -17,12 +18,17 @@ import (
 // modify makes the answer that the client gets: the worker's, with our limits
 // in the place of its own.
 func (x *exchange) modify(resp *http.Response) error {
+	if resp.StatusCode < 100 {
+		return errStatus // net/http would panic
+	}
 	x.status = resp.StatusCode
+	x.resp = resp
 	h := resp.Header
 	if x.standing != nil {
 		x.rules.Headers.Drop(h, x.endpoint.Dialect)
 		x.setLimits(h)
 	}
+	x.dropTrailers(resp.Trailer)
 	h.Set("X-Request-Id", x.id)
 	x.learn(resp.StatusCode)
 	x.unbuffer() // the worker has the body
@@ -56,8 +62,33 @@ func (x *exchange) modify(resp *http.Response) error {
 	return nil
 }
 
+// errStatus is of an answer without a status.
+var errStatus = errors.New("the worker answers with no status of HTTP's")
+
 // errEarlyUpgrade is of an upgrade that would leave half of a body in the way.
 var errEarlyUpgrade = errors.New("the worker switches protocols before it has read the request's body")
+
+// dropTrailers takes out of trailers what a worker may not say there, as it may
+// not in its headers.
+func (x *exchange) dropTrailers(trailer http.Header) {
+	if x.standing != nil {
+		x.rules.Headers.Drop(trailer, x.endpoint.Dialect)
+	}
+	maps.DeleteFunc(trailer, notInTrailer)
+}
+
+// trail does so when the trailer has come, with those that were not announced.
+func (x *exchange) trail() {
+	if x.resp == nil || len(x.resp.Trailer) == 0 {
+		return
+	}
+	said := maps.Clone(x.resp.Trailer)
+	x.dropTrailers(said)
+	maps.DeleteFunc(x.w.Header(), func(name string, _ []string) bool {
+		name, is := strings.CutPrefix(name, http.TrailerPrefix)
+		return is && said[name] == nil
+	})
+}
 
 func isEventStream(h http.Header) bool {
 	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
@@ -265,7 +296,9 @@ func (x *exchange) used() (u traffic.Usage, known bool) {
 		return u, false
 	}
 	if u.Source == traffic.Reported && x.answer.meter.Ended() {
-		x.g.Peeker.Learn(&x.asked, u)
+		if x.caller.Verified {
+			x.g.Peeker.Learn(&x.asked, u)
+		}
 		x.rules.Policy.Learn(&x.caller, &x.asked.Ask, u)
 	}
 	return u, true

@@ -68,7 +68,7 @@ func (x *exchange) readBody() ([]byte, *reply.Denial) {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, &reply.Denial{Code: reply.BodyTooSlow}
 		case err != nil:
-			return nil, &reply.Denial{Code: reply.InvalidRequest, Message: "The request body was cut off. Send it again, whole."}
+			return nil, &reply.Denial{Code: reply.InvalidRequest, Message: bodyCutOff}
 		}
 		if len(buf) == cap(buf) {
 			grown := make([]byte, len(buf), min(2*int64(cap(buf)), whole))
@@ -77,6 +77,8 @@ func (x *exchange) readBody() ([]byte, *reply.Denial) {
 		}
 	}
 }
+
+const bodyCutOff = "The request body was cut off. Send it again, whole."
 
 func tooLarge(most int64) *reply.Denial {
 	return &reply.Denial{Code: reply.BodyTooLarge, Message: fmt.Sprintf("The request body is larger than the %d bytes that are taken.", most)}
@@ -139,6 +141,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	u.read += int64(n)
 	if err == io.EOF && u.trailer != nil {
 		maps.Copy(u.trailer, u.from.Trailer)
+		maps.DeleteFunc(u.trailer, notInTrailer)
 	}
 	u.end(err == io.EOF)
 	switch {
@@ -146,6 +149,8 @@ func (u *upload) Read(p []byte) (int, error) {
 		return 0, &uploadError{*tooLarge(u.most)}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, &uploadError{reply.Denial{Code: reply.BodyTooSlow}}
+	case err != nil && err != io.EOF:
+		return n, &uploadError{reply.Denial{Code: reply.InvalidRequest, Message: bodyCutOff}}
 	}
 	return n, err
 }

@@ -58,11 +58,12 @@ type exchange struct {
 	over    bool       // the request can no longer time out
 	cancel  context.CancelCauseFunc
 	ctx     context.Context
-	sent    bool // a worker may have seen something of it
-	status  int  // of the answer; 0 while there is none
-	metered bool // the answer is read
-	events  bool // it is a stream of events
-	flowed  bool // some of its body has come
+	sent    bool           // a worker may have seen something of it
+	status  int            // of the answer; 0 while there is none
+	resp    *http.Response // the worker's, once it has begun
+	metered bool           // the answer is read
+	events  bool           // it is a stream of events
+	flowed  bool           // some of its body has come
 	broken  error
 	answer  answer
 	covered int64 // output tokens that the reservation covers; negative: not known yet
@@ -122,21 +123,39 @@ func (x *exchange) serve() {
 }
 
 // route is what method and path say. A path that some workers may read as a
-// metered one, or as one of another model, is that one.
+// metered one, or as one of another model, or as one that keeps them busy, is
+// that one; so is one that is metered in another case.
 func (x *exchange) route() traffic.Endpoint {
-	e := provider.Route(x.r.Method, x.path)
+	method := x.method()
+	e := provider.Route(method, x.path)
 	for _, p := range x.others {
-		if other := provider.Route(x.r.Method, p); other.Metered() && (!e.Metered() || other.Model != e.Model) {
+		other := provider.Route(method, p)
+		if other.Metered() && (!e.Metered() || other.Model != e.Model) || other.TakesSlot() && !e.TakesSlot() {
 			e = other
+		}
+	}
+	if e.Metered() {
+		return e
+	}
+	if other := provider.Route(method, strings.ToLower(x.path)); other.Metered() {
+		return other
+	}
+	for _, p := range x.others {
+		if other := provider.Route(method, strings.ToLower(p)); other.Metered() {
+			return other
 		}
 	}
 	return e
 }
 
+// method is the request's as rules have it: in upper case, since there are
+// workers that make it so.
+func (x *exchange) method() string { return strings.ToUpper(x.r.Method) }
+
 // isClosed reports whether the path is a route of the workers' that nobody has
-// opened, or some workers may read it as one.
+// opened, or some workers may read it as one, in whatever case.
 func (x *exchange) isClosed() bool {
-	shut := func(p string) bool { return closed.has(p) && !x.rules.open.has(p) }
+	shut := func(p string) bool { return closed.has(strings.ToLower(p)) && !x.rules.open.has(p) }
 	return x.r.Method == http.MethodConnect || shut(x.path) || slices.ContainsFunc(x.others, shut)
 }
 
@@ -179,7 +198,7 @@ func (x *exchange) precheck() bool {
 // be. Its answer is metered all the same.
 func (x *exchange) isForm() bool {
 	media, _, _ := strings.Cut(x.r.Header.Get("Content-Type"), ";")
-	return x.endpoint.Form && strings.EqualFold(strings.TrimSpace(media), "multipart/form-data")
+	return x.endpoint.Form && len(x.r.Header["Content-Type"]) == 1 && strings.EqualFold(strings.TrimSpace(media), "multipart/form-data")
 }
 
 // peek reads the body and what it asks for.
@@ -205,7 +224,7 @@ func (x *exchange) peek() bool {
 
 // target is what the request is sent to, as rules have it.
 func (x *exchange) target() policy.Target {
-	return policy.Target{Method: x.r.Method, Path: x.path, Others: x.others}
+	return policy.Target{Method: x.method(), Path: x.path, Others: x.others}
 }
 
 // reserve takes what the request may need, or denies it.

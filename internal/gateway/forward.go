@@ -3,8 +3,10 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httputil"
+	"strings"
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/clientaddr"
@@ -40,6 +42,7 @@ func (x *exchange) forward() {
 	}
 	x.sent = true // until the pool says that nothing was
 	proxy.ServeHTTP(w, r)
+	x.trail()
 }
 
 // errTimeout ends a request's context.
@@ -99,7 +102,13 @@ func (x *exchange) rewrite(p *httputil.ProxyRequest) {
 		if out.Trailer == nil {
 			out.Trailer = http.Header{}
 		}
+		maps.DeleteFunc(out.Trailer, notInTrailer)
 		x.upload.trailer = out.Trailer
+	}
+	if !x.upgrades() {
+		out.Header.Del("Upgrade")
+		out.Header.Del("Connection")
+		out.Header.Del("Http2-Settings")
 	}
 	if x.counted {
 		out.Header.Del("Accept-Encoding") // the answer is read
@@ -110,6 +119,27 @@ func (x *exchange) rewrite(p *httputil.ProxyRequest) {
 	out.Header.Del("Expect") // the body is here
 	out.TransferEncoding = nil
 	out.Body = nil // what was read of it is sent
+}
+
+// upgrades reports whether the request asks for a websocket. It is the only
+// protocol that a connection is handed over to: by h2c a client could send
+// requests through it that nobody counts.
+func (x *exchange) upgrades() bool {
+	lines := x.r.Header["Upgrade"]
+	return x.r.Method == http.MethodGet && len(lines) == 1 && strings.EqualFold(lines[0], "websocket")
+}
+
+// notInTrailer reports whether a header does not pass behind a body. There are
+// workers that take trailers for headers, so nothing passes there that says who
+// asks, or where a message ends.
+func notInTrailer(name string, _ []string) bool {
+	switch name {
+	case "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie", "Set-Cookie", "Forwarded", "X-Real-Ip", "X-Request-Id",
+		"Host", "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect",
+		"Content-Length", "Content-Encoding", "Content-Type", "Content-Range":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "Proxy-")
 }
 
 // RoundTrip implements http.RoundTripper, for the proxy.
@@ -134,6 +164,9 @@ func (x *exchange) setForwarded(p *httputil.ProxyRequest) {
 		}
 		return
 	}
+	maps.DeleteFunc(p.Out.Header, func(name string, _ []string) bool {
+		return strings.HasPrefix(name, "X-Forwarded-") || name == "X-Real-Ip"
+	})
 	p.SetXForwarded()
 }
 

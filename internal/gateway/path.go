@@ -29,15 +29,16 @@ func rawPath(target string) string {
 	return path
 }
 
-// cleanPath is the path that rules are held against: decoded once with %2F
-// kept, empty segments and dots resolved, what follows a ; in a segment cut,
-// no slash at the end, the case as it was, and ComfyUI's /api/x as /x. The
-// worker is sent the raw one. A path that is clean already costs nothing.
+// cleanPath is the path that rules are held against: without a fragment, which
+// some workers cut off, decoded once with %2F kept, empty segments and dots
+// resolved, what follows a ; in a segment cut, no slash at the end, the case as
+// it was, and ComfyUI's /api/x as /x. The worker is sent the raw one. A path that
+// is clean already costs nothing.
 func cleanPath(raw string) string {
 	if isClean(raw) {
 		return withoutTwin(raw)
 	}
-	segments := strings.Split(raw, "/")
+	segments := strings.Split(withoutFragment(raw), "/")
 	for i, s := range segments {
 		// A worker may cut first or decode first.
 		segments[i] = withoutParameters(decode(withoutParameters(s)))
@@ -47,21 +48,40 @@ func cleanPath(raw string) string {
 
 // otherReadings are what workers may take a path for that is not clean, besides
 // what cleanPath says: those that decode all of it before they look for slashes
-// and dots, with what follows a ; and without.
+// and dots, with what follows a # or a ; and without, and with \ for a slash.
 func otherReadings(raw string) []string {
 	if isClean(raw) {
 		return nil
 	}
-	segments := strings.Split(raw, "/")
-	for i, s := range segments {
-		segments[i] = withoutParameters(s)
+	readings := []string{raw}
+	also := func(read func(string) string) {
+		for _, r := range readings {
+			if other := read(r); other != r {
+				readings = append(readings, other)
+			}
+		}
 	}
-	readings := []string{raw, strings.Join(segments, "/")}
+	also(withoutFragment)
+	also(func(path string) string {
+		segments := strings.Split(path, "/")
+		for i, s := range segments {
+			segments[i] = withoutParameters(s)
+		}
+		return strings.Join(segments, "/")
+	})
 	for i, r := range readings {
-		r = strings.ReplaceAll(decode(r), "%2F", "/")
+		readings[i] = strings.ReplaceAll(decode(r), "%2F", "/")
+	}
+	also(func(path string) string { return strings.ReplaceAll(path, `\`, "/") })
+	for i, r := range readings {
 		readings[i] = withoutTwin(resolve(strings.Split(r, "/")))
 	}
 	return readings
+}
+
+func withoutFragment(path string) string {
+	p, _, _ := strings.Cut(path, "#")
+	return p
 }
 
 func withoutParameters(segment string) string {
@@ -94,7 +114,7 @@ func isClean(p string) bool {
 	}
 	for i := range len(p) {
 		switch p[i] {
-		case '%', ';':
+		case '%', ';', '#', '\\':
 			return false
 		case '/':
 			if i+1 < len(p) && (p[i+1] == '/' || p[i+1] == '.') {

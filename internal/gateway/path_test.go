@@ -78,9 +78,33 @@ func TestCleanPath(t *testing.T) {
 	}
 }
 
+// TestWhatTakesNoSlot checks that what takes no slot can be read as nothing that
+// does.
+func TestWhatTakesNoSlot(t *testing.T) {
+	for target, takes := range map[string]bool{
+		"GET /v1/models":                         false,
+		"GET /v1/models/meta%2Fllama":            false,
+		"GET /v1/models/":                        false,
+		"GET /v1/models/..%2F..%2Fview":          true,
+		`GET /v1/models/..\..\view`:              true,
+		"GET /v1/models/x#/../../../view":        true,
+		"GET /v1/models/a%2F..%2F..%2F..%2Fview": true,
+		"POST /v1/messages/count_tokens":         false,
+		"POST /v1/messages/count_tokens%2F..":    true,
+		"POST /v1/messages#/count_tokens":        true,
+	} {
+		method, raw, _ := strings.Cut(target, " ")
+		x := exchange{r: &http.Request{Method: method}, path: cleanPath(raw), others: otherReadings(raw)}
+		if got := x.route().TakesSlot(); got != takes {
+			t.Errorf("%s takes a slot: %t, want %t", target, got, takes)
+		}
+	}
+}
+
 // readings is how a worker may read a raw path: as it is, decoded, or with
 // slashes and dots resolved after it was decoded, as nginx does, or after what
-// follows a ; was cut, as Java's servers do.
+// follows a ; was cut, as Java's servers do; without the fragment, as uvicorn
+// does, in any case, as Express does, or with \ for a slash.
 func readings(raw string) []string {
 	decoded, err := url.PathUnescape(raw)
 	if err != nil {
@@ -91,7 +115,11 @@ func readings(raw string) []string {
 		cut[i], _, _ = strings.Cut(s, ";")
 	}
 	tomcat, _ := url.PathUnescape(strings.Join(cut, "/"))
-	return []string{raw, decoded, path.Clean(decoded), path.Clean(tomcat)}
+	uvicorn, _, _ := strings.Cut(raw, "#")
+	uvicorn, _ = url.PathUnescape(uvicorn)
+	express := strings.ToLower(strings.TrimRight(uvicorn, "/"))
+	windows := path.Clean(strings.ReplaceAll(decoded, `\`, "/"))
+	return []string{raw, decoded, path.Clean(decoded), path.Clean(tomcat), uvicorn, express, windows}
 }
 
 // FuzzPath holds what the gateway makes of a request's target against what the
@@ -101,6 +129,7 @@ func FuzzPath(f *testing.F) {
 		"/v1/chat/completions", "/v1/chat%2Fcompletions", "/v1%2f%2fchat/completions%2F?x", "//metrics", "/%6detrics", "/metrics;x",
 		"/a%2F..%2Fmetrics", "/metrics/y%2Fz/..", "/load/y%2Fz/../..", "/load/;/..", "/x;y%2F..%2Fmetrics", "/v1/completions/a%2Fb/../..",
 		"http:/metrics", "http://h/metrics", "http:///metrics", "http://h?/metrics", "x:y", "*", "/api/internal/logs", "/api%2Finternal/logs",
+		"/v1/completions#x", "/x#/../metrics", "/V1/Completions/", `/v1\completions`, "/metrics%5c",
 		"/a b", "//a^b", "/%", "/..;/metrics", "/v1beta/models/a%2F..%2Fb:generateContent", "/openai/deployments/a/..%2Fb/chat/completions", "/%2e%2e/slots/1", "/.%2e/slots/",
 	} {
 		f.Add(target)
