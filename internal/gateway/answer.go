@@ -32,7 +32,7 @@ func (x *exchange) modify(resp *http.Response) error {
 	h.Set("X-Request-Id", x.id)
 	x.learn(resp.StatusCode)
 	x.unbuffer() // the worker has the body
-	x.body = nil
+	x.letGo()
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		x.close()
 	}
@@ -117,6 +117,7 @@ func (a *answer) Read(p []byte) (int, error) {
 		return 0, a.err
 	}
 	n, err := a.meter.Read(p)
+	x.letGo()
 	if n > 0 {
 		x.flowed = true
 		x.cover()
@@ -229,6 +230,7 @@ func (x *exchange) end() {
 	x.settle()
 	x.slot.Release()
 	x.unbuffer()
+	x.letGo()
 	x.inTime()
 	if x.cancel != nil {
 		x.cancel(nil)

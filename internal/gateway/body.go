@@ -36,7 +36,7 @@ const (
 
 // readBody reads the body of a metered request, within its bounds of size, time
 // and memory.
-func (x *exchange) readBody() ([]byte, *reply.Denial) {
+func (x *exchange) readBody() (body []byte, problem *reply.Denial) {
 	for _, e := range x.r.Header["Content-Encoding"] {
 		if e != "" && !strings.EqualFold(strings.TrimSpace(e), "identity") {
 			return nil, &reply.Denial{Code: reply.UnsupportedEncoding}
@@ -51,7 +51,12 @@ func (x *exchange) readBody() ([]byte, *reply.Denial) {
 	}
 	// A length is only a promise: room is made for what may come next, and
 	// doubled as it comes.
-	buf := make([]byte, 0, min(first, bodyStep))
+	buf := x.g.bodies.get(min(first, bodyStep))
+	defer func() {
+		if problem != nil {
+			x.g.bodies.put(buf)
+		}
+	}()
 	for {
 		if !x.buffer(int64(cap(buf))) {
 			return nil, &reply.Denial{Code: reply.Overloaded}
@@ -71,8 +76,8 @@ func (x *exchange) readBody() ([]byte, *reply.Denial) {
 			return nil, &reply.Denial{Code: reply.InvalidRequest, Message: bodyCutOff}
 		}
 		if len(buf) == cap(buf) {
-			grown := make([]byte, len(buf), min(2*int64(cap(buf)), whole))
-			copy(grown, buf)
+			grown := append(x.g.bodies.get(min(2*int64(cap(buf)), max(whole, int64(cap(buf))+1))), buf...)
+			x.g.bodies.put(buf)
 			buf = grown
 		}
 	}
@@ -97,6 +102,17 @@ func (x *exchange) buffer(bytes int64) bool {
 	}
 	x.buffered = bytes
 	return true
+}
+
+// letGo gives the memory of the body back once nobody reads it any more, which
+// may be some time after the worker has answered.
+func (x *exchange) letGo() {
+	if x.lent == nil || !x.body.Free() {
+		return
+	}
+	x.body.Hold(nil)
+	x.g.bodies.put(x.lent)
+	x.lent = nil
 }
 
 // unbuffer gives back what buffer took.

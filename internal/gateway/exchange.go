@@ -19,6 +19,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/queue"
 	"github.com/penstock-dev/penstock/internal/reply"
 	"github.com/penstock-dev/penstock/internal/traffic"
+	"github.com/penstock-dev/penstock/internal/workers"
 )
 
 // exchange is one request on its way, and what must be undone when it is over.
@@ -37,12 +38,13 @@ type exchange struct {
 	cred     identity.Credential
 
 	asked    provider.Request
-	counted  bool   // what it uses is counted: the request is metered
-	read     bool   // the body was read, too
-	body     []byte // of it, what the worker gets; until it has answered
-	cut      bool   // the client's body was given up
-	closing  bool   // the client was told that the connection ends
-	aborted  bool   // the connection is cut within the answer
+	counted  bool         // what it uses is counted: the request is metered
+	read     bool         // the body was read, too
+	body     workers.Held // of it, what the worker gets; until it has answered
+	lent     []byte       // the memory that it is in; nil when it was given back
+	cut      bool         // the client's body was given up
+	closing  bool         // the client was told that the connection ends
+	aborted  bool         // the connection is cut within the answer
 	upload   *upload
 	buffered int64 // bytes of it that count against MaxBuffered
 	need     policy.Need
@@ -201,6 +203,9 @@ func (x *exchange) isForm() bool {
 	return x.endpoint.Form && len(x.r.Header["Content-Type"]) == 1 && strings.EqualFold(strings.TrimSpace(media), "multipart/form-data")
 }
 
+// usageRoom is what the wish for usage adds to a body at most.
+const usageRoom = 64
+
 // peek reads the body and what it asks for.
 func (x *exchange) peek() bool {
 	body, problem := x.readBody()
@@ -211,14 +216,16 @@ func (x *exchange) peek() bool {
 	}
 	x.read = true
 	var err error
+	x.lent = body
 	if x.asked, err = x.g.Peeker.Peek(x.endpoint, body); err != nil {
 		x.refuse(reply.Denial{Code: reply.InvalidRequest, Message: err.Error()})
 		return false
 	}
-	x.body = body
 	if x.asked.HideUsage() {
-		x.body = x.asked.AppendBody(nil, body)
+		x.lent = x.asked.AppendBody(x.g.bodies.get(int64(len(body)+usageRoom)), body)
+		x.g.bodies.put(body)
 	}
+	x.body.Hold(x.lent)
 	return true
 }
 

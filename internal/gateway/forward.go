@@ -145,7 +145,7 @@ func notInTrailer(name string, _ []string) bool {
 // RoundTrip implements http.RoundTripper, for the proxy.
 func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
 	if x.read {
-		return x.g.Workers.Send(r, x.body)
+		return x.g.Workers.Send(r, &x.body)
 	}
 	return x.g.Workers.RoundTrip(r)
 }

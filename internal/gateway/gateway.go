@@ -83,6 +83,7 @@ type Gateway struct {
 	empty    chan struct{} // one is there when active has come to 0 while stopping
 	errorLog *log.Logger
 	buffers  bufferPool
+	bodies   bodyBuffers
 }
 
 // New returns a gateway without rules.

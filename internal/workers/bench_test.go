@@ -34,7 +34,7 @@ type held struct {
 func (h held) RoundTrip(r *http.Request) (*http.Response, error) {
 	out := *r
 	out.Body = nil
-	return h.Send(&out, h.body)
+	return h.Send(&out, holding(h.body))
 }
 
 // BenchmarkProxy is a ReverseProxy on the pool, which holds the body, beside a

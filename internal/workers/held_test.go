@@ -12,10 +12,20 @@ import (
 	"weak"
 )
 
+// holding is a body that is held; nil for none.
+func holding(b []byte) *Held {
+	if b == nil {
+		return nil
+	}
+	h := &Held{}
+	h.Hold(b)
+	return h
+}
+
 // sendHeld sends a request whose body is held, and returns the answer.
 func sendHeld(t testing.TB, p *Pool, body string) *http.Response {
 	t.Helper()
-	resp, err := p.Send(newRequest(t, http.MethodPost, nil), []byte(body))
+	resp, err := p.Send(newRequest(t, http.MethodPost, nil), holding([]byte(body)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +83,7 @@ func TestHeldBodyIsLetGo(t *testing.T) {
 			}))
 			held := make([]byte, size)
 			kept := weak.Make(&held[0])
-			resp, err := p.Send(newRequest(t, http.MethodPost, nil), held)
+			resp, err := p.Send(newRequest(t, http.MethodPost, nil), holding(held))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,6 +94,28 @@ func TestHeldBodyIsLetGo(t *testing.T) {
 			close(end)
 			wantBody(t, resp, "")
 			_ = resp.Body.Close()
+		}
+	})
+}
+
+// TestHeldBodyIsFree: once the answer is there and the body was written, its
+// memory may be used again; where that cannot be known it never may.
+func TestHeldBodyIsFree(t *testing.T) {
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		for _, size := range []int{100, 1e6} {
+			p := newPool(t, append(dead(t, 1), newWorker(t, echo))...)
+			body := holding(make([]byte, size))
+			resp, err := p.Send(newRequest(t, http.MethodPost, nil), body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantBody(t, resp, string(make([]byte, size)))
+			_ = resp.Body.Close()
+			if own := p.workers[1].http1 != nil; own {
+				waitFor(t, "the body is free", body.Free)
+			} else if body.Free() {
+				t.Error("the body is free, and the transport may be reading it")
+			}
 		}
 	})
 }

@@ -68,8 +68,8 @@ func (c *conn) roundTrip(r *request, head *[]byte) (resp *http.Response, again b
 	// Whenever the client goes, the connection does.
 	stop := context.AfterFunc(r.Context(), c.shut)
 	none, unheard := false, false
-	if len(*head)+len(r.held) <= maxInline {
-		*head = append(*head, r.held...)
+	if len(*head)+len(r.body()) <= maxInline {
+		*head = append(*head, r.body()...)
 		var n int
 		n, err = c.Write(*head)
 		none = n == 0
@@ -99,12 +99,14 @@ func (c *conn) roundTrip(r *request, head *[]byte) (resp *http.Response, again b
 }
 
 // write writes a request while its answer is read.
-func (c *conn) write(head *[]byte, held []byte) {
+func (c *conn) write(head *[]byte, held *Held) {
 	done := make(chan written, 1)
 	c.wrote = done
+	buffers := net.Buffers{*head, held.bytes}
+	held.use()
 	go func() {
-		buffers := net.Buffers{*head, held}
 		n, err := buffers.WriteTo(c.Conn)
+		held.done()
 		c.from.free(head)
 		if n == 0 {
 			c.close() // there will be no answer

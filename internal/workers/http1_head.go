@@ -12,11 +12,19 @@ type request struct {
 	*http.Request        // its method, headers and host
 	target        string // of the request line
 	host          string // where the request has none
-	held          []byte // the body; nil for none
+	held          *Held  // the body; nil for none
 }
 
 // errNotPlain is of requests that are http.Transport's.
 var errNotPlain = errors.New("workers: not a plain request")
+
+// body is what is held of it.
+func (r *request) body() []byte {
+	if r.held == nil {
+		return nil
+	}
+	return r.held.bytes
+}
 
 // again reports whether the request may be sent twice, by http.Transport's
 // rules.
@@ -54,7 +62,7 @@ func (r *request) appendHead(b []byte) ([]byte, bool) {
 	switch {
 	case r.held != nil, method == http.MethodPost, method == http.MethodPut, method == http.MethodPatch:
 		b = append(b, "Content-Length: "...)
-		b = strconv.AppendInt(b, int64(len(r.held)), 10)
+		b = strconv.AppendInt(b, int64(len(r.body())), 10)
 		b = append(b, "\r\n"...)
 	}
 	for name, values := range r.Header {

@@ -77,8 +77,8 @@ func TestHead(t *testing.T) {
 		{request{Request: &http.Request{Method: "DELETE", Host: "a"}, target: "*", host: "w"}, "DELETE * HTTP/1.1\r\nHost: a\r\n\r\n"},
 		{request{Request: &http.Request{Method: "POST", Host: "a"}, target: "/"}, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"},
 		{request{Request: &http.Request{Method: "PATCH", Host: "a"}, target: "/"}, "PATCH / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"},
-		{request{Request: &http.Request{Method: "GET", Host: "a"}, target: "/", held: []byte{}}, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"},
-		{request{Request: &http.Request{Method: "PUT", Host: "a", ContentLength: 9}, target: "/?b", held: []byte("abc")}, "PUT /?b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"},
+		{request{Request: &http.Request{Method: "GET", Host: "a"}, target: "/", held: holding([]byte{})}, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"},
+		{request{Request: &http.Request{Method: "PUT", Host: "a", ContentLength: 9}, target: "/?b", held: holding([]byte("abc"))}, "PUT /?b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"},
 		{request{Request: &http.Request{Host: "a", Header: http.Header{"A": {" b\t", "", "\xff c"}, "B": nil}}, target: "/"}, "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nA: \r\nA: \xff c\r\n\r\n"},
 		{request{Request: &http.Request{Host: "a", Header: http.Header{"User-Agent": {"b", "c"}}}, target: "/"}, "GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: b\r\n\r\n"},
 		{request{Request: &http.Request{Host: "a", Header: http.Header{"User-Agent": {" "}}}, target: "/"}, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
@@ -101,7 +101,7 @@ func FuzzHead(f *testing.F) {
 		h := http.Header{}
 		h.Add(name1, value1)
 		h.Add(name2, value2)
-		r := request{Request: &http.Request{Method: method, Host: host, Header: h}, target: target, host: "worker.test", held: held}
+		r := request{Request: &http.Request{Method: method, Host: host, Header: h}, target: target, host: "worker.test", held: holding(held)}
 		head, ok := r.appendHead(nil)
 		if !ok {
 			return

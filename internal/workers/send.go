@@ -58,7 +58,11 @@ func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
 // Send is RoundTrip of a request whose body is held in memory: it is sent in the
 // place of req's, which must be nil, and let go of once a worker has it. A nil
 // held is RoundTrip.
-func (p *Pool) Send(req *http.Request, held []byte) (*http.Response, error) {
+func (p *Pool) Send(req *http.Request, held *Held) (*http.Response, error) {
+	if held != nil {
+		held.use()
+		defer held.done()
+	}
 	target := req.RequestURI
 	if target == "" {
 		target = req.URL.RequestURI()
@@ -134,7 +138,7 @@ type exchange struct {
 
 // send is one attempt. After it the worker counts as busy only if err is nil.
 // once says that body exists once; held is sent in its place where it is not nil.
-func (x *exchange) send(req *http.Request, body io.ReadCloser, held []byte, once bool, target string) (*http.Response, error) {
+func (x *exchange) send(req *http.Request, body io.ReadCloser, held *Held, once bool, target string) (*http.Response, error) {
 	resp, err := x.roundTrip(req, body, held, once, target)
 	if err != nil {
 		x.end(!x.clientGone())
@@ -155,7 +159,7 @@ func (x *exchange) send(req *http.Request, body io.ReadCloser, held []byte, once
 
 // roundTrip sends the request by the worker's own http1 where that takes it,
 // else by its http.Transport.
-func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held []byte, once bool, target string) (*http.Response, error) {
+func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, once bool, target string) (*http.Response, error) {
 	if h := x.worker.http1; h != nil && (body == nil || body == http.NoBody) {
 		setTarget(&x.url, x.worker.url, target)
 		r := request{Request: req, target: x.url.RequestURI(), host: x.url.Host, held: held}
@@ -189,13 +193,14 @@ func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held []byte,
 
 // hold makes held the body of out. The transport knows this kind of reader, and
 // writes headers and body at once.
-func (x *exchange) hold(out *http.Request, held []byte) {
-	x.sending.Reset(held)
-	x.again = held
+func (x *exchange) hold(out *http.Request, held *Held) {
+	held.use() // for ever: the transport does not say when the last of its writes has ended
+	x.sending.Reset(held.bytes)
+	x.again = held.bytes
 	x.trace.WroteRequest = func(httptrace.WroteRequestInfo) { x.sending.Reset(nil) }
 	out.Body = io.NopCloser(&x.sending)
 	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.again)), nil }
-	out.ContentLength = int64(len(held))
+	out.ContentLength = int64(len(held.bytes))
 }
 
 // gotConn is called by the transport when it has a connection for the request,

@@ -68,7 +68,7 @@ func TestStaleConnection(t *testing.T) {
 			get(t, p)
 			get(t, p)
 			gone.Store(true)
-			resp, err := p.Send(newRequest(t, http.MethodPost, tt.body()), tt.held)
+			resp, err := p.Send(newRequest(t, http.MethodPost, tt.body()), holding(tt.held))
 			if !tt.moves {
 				var unsent *ConnectError
 				if err == nil || errors.As(err, &unsent) {
@@ -89,7 +89,7 @@ func TestStaleConnection(t *testing.T) {
 			p.Update([]Worker{{p.workers[0].url}})
 			get(t, p)
 			gone.Store(true)
-			_, err = p.Send(newRequest(t, http.MethodPost, tt.body()), tt.held)
+			_, err = p.Send(newRequest(t, http.MethodPost, tt.body()), holding(tt.held))
 			var unsent *ConnectError
 			if !isDialError(err) || errors.As(err, &unsent) {
 				t.Errorf("got %v, want the dial error itself", err)
