@@ -186,18 +186,19 @@ func (l *Limiter) ReserveAt(ctx context.Context, now time.Time, charges ...Charg
 
 // Raise makes sure that every charge is at least what to has of its unit: what
 // lacks is charged now, whether it fits or not. It is for work that turns out
-// to need more than was reserved. It says how much of it went beyond a limit,
-// summed over all.
-func (r *Reservation) Raise(ctx context.Context, to Amounts) (over int64, err error) {
+// to need more than was reserved. It says by unit how much of it went beyond a
+// limit, the most where there are several. What shadows say, and limits that
+// only smooth ([Limit].Overdraw), is not in it.
+func (r *Reservation) Raise(ctx context.Context, to Amounts) (over Amounts, err error) {
 	return r.RaiseAt(ctx, time.Time{}, to)
 }
 
 // RaiseAt is Raise at a given time; the zero time is the store's own clock.
-func (r *Reservation) RaiseAt(ctx context.Context, now time.Time, to Amounts) (over int64, err error) {
+func (r *Reservation) RaiseAt(ctx context.Context, now time.Time, to Amounts) (over Amounts, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
-		return 0, nil
+		return over, nil
 	}
 	var room [8]Adjustment
 	adjustments := room[:0]
@@ -207,16 +208,18 @@ func (r *Reservation) RaiseAt(ctx context.Context, now time.Time, to Amounts) (o
 		}
 	}
 	if len(adjustments) == 0 {
-		return 0, nil
+		return over, nil
 	}
 	at, err := r.limiter.store.Adjust(ctx, now, adjustments)
 	if err != nil {
-		return 0, err
+		return over, err
 	}
 	for i, k := 0, 0; i < len(r.Charges) && k < len(adjustments); i++ {
 		if a := &adjustments[k]; a.Charge == &r.Charges[i] {
 			r.extras = append(r.extras, extra{i, a.Delta, a.Over, at})
-			over += a.Over
+			if u := r.unit(i); !r.Charges[i].Shadow && !r.Charges[i].Limits.gauges[r.Charges[i].Index].overdraw {
+				over[u] = max(over[u], a.Over)
+			}
 			k++
 		}
 	}

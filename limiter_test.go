@@ -196,10 +196,10 @@ func TestReservationEndsOnce(t *testing.T) {
 	}
 	r, _ = l.ReserveAt(ctx, noon, set.Charges("a", ask)...)
 	over, err := r.RaiseAt(ctx, noon, Amounts{Tokens: 90})
-	if err != nil || over != 20 {
+	if err != nil || over != (Amounts{Tokens: 20}) {
 		t.Errorf("30 + 40 + 50 of 100 is %d over, %v", over, err)
 	}
-	if over, err := r.RaiseAt(ctx, noon, Amounts{Tokens: 90, Requests: 1}); err != nil || over != 0 {
+	if over, err := r.RaiseAt(ctx, noon, Amounts{Tokens: 90, Requests: 1}); err != nil || over != (Amounts{}) {
 		t.Errorf("raised again to the same: %d over, %v", over, err)
 	}
 	if err := r.SettleAt(ctx, noon, Amounts{Tokens: -5}); err != nil {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"math"
 	"net/http"
+	"sort"
 	"strings"
 	"time"
 
@@ -46,8 +48,7 @@ func (x *exchange) modify(resp *http.Response) error {
 		}
 		// One request, and no longer one in flight.
 		x.inTime()
-		x.settle()
-		x.slot.Release()
+		x.finish()
 	case x.counted && resp.StatusCode/100 == 2 && x.r.Method != http.MethodHead:
 		x.metered = true
 		x.events = isEventStream(h)
@@ -58,8 +59,26 @@ func (x *exchange) modify(resp *http.Response) error {
 			resp.ContentLength = -1
 		}
 		resp.Body = &x.answer
+	case resp.Body == http.NoBody:
+		x.finish() // the headers are all there is
+	default:
+		resp.Body = &ending{resp.Body, x}
 	}
 	return nil
+}
+
+// ending is the body of an answer that is not metered.
+type ending struct {
+	io.ReadCloser
+	x *exchange
+}
+
+func (e *ending) Read(p []byte) (int, error) {
+	n, err := e.ReadCloser.Read(p)
+	if err == io.EOF {
+		e.x.finish()
+	}
+	return n, err
 }
 
 // errStatus is of an answer without a status.
@@ -128,6 +147,9 @@ func (a *answer) Read(p []byte) (int, error) {
 			n, err = whole, x.broken
 		}
 	}
+	if err == io.EOF {
+		x.finish()
+	}
 	if err == nil || err == io.EOF {
 		return n, err
 	}
@@ -183,18 +205,44 @@ func (x *exchange) cover() {
 		x.covered = x.reservedOutput()
 	}
 	output := x.answer.meter.OutputSoFar()
-	if output <= x.covered {
-		return
+	if output > x.covered {
+		x.raise(output)
 	}
+	if output > x.ceiling && x.rules.StopOnOverrun && x.asked.Ask.Stream {
+		x.broken = errOverrun
+	}
+}
+
+// raise takes a step more than covers the output.
+func (x *exchange) raise(output int64) {
 	x.covered = (output + topUp - 1) / topUp * topUp
-	over, err := x.res.Raise(lasting(x.r), x.amounts(traffic.Usage{Input: x.asked.Ask.Input, Output: x.covered}))
+	over, err := x.res.Raise(lasting(x.r), x.upTo(x.covered))
 	if err != nil {
 		x.g.storeFailed(err)
 		return
 	}
-	if over > 0 && x.rules.StopOnOverrun && x.asked.Ask.Stream {
-		x.broken = errOverrun
+	x.ceiling = x.outputWithin(&over)
+}
+
+// upTo is what the request uses by unit with so much output.
+func (x *exchange) upTo(output int64) penstock.Amounts {
+	return x.amounts(traffic.Usage{Input: x.asked.Ask.Input, Output: output})
+}
+
+// outputWithin is how much output the limits have room for when so much of what
+// is covered is over them.
+func (x *exchange) outputWithin(over *penstock.Amounts) int64 {
+	most := int64(math.MaxInt64)
+	if n := max(over[penstock.Tokens], over[penstock.OutputTokens]); n > 0 {
+		most = x.covered - n
 	}
+	if n := over[penstock.Cost]; n > 0 {
+		within := x.upTo(x.covered)[penstock.Cost] - n
+		most = min(most, int64(sort.Search(int(x.covered), func(i int) bool {
+			return x.upTo(int64(i) + 1)[penstock.Cost] > within
+		})))
+	}
+	return most
 }
 
 // reservedOutput is how much output every charge covers.
@@ -227,8 +275,7 @@ func (x *exchange) amounts(u traffic.Usage) (a penstock.Amounts) {
 // end ends the request, wherever it got: what it took is settled or given back,
 // once, and what it held is free.
 func (x *exchange) end() {
-	x.settle()
-	x.slot.Release()
+	x.finish()
 	x.unbuffer()
 	x.letGo()
 	x.inTime()
@@ -238,10 +285,25 @@ func (x *exchange) end() {
 	x.g.Metrics.Ended(time.Since(x.began))
 }
 
-// settle corrects what was reserved to what was used. The first call counts.
+// finish settles the request and gives its slot back, the first time that it is
+// called: with the last bytes of the answer, before the client has them, since
+// it may ask again as soon as it does.
+func (x *exchange) finish() {
+	if x.finished {
+		return
+	}
+	x.finished = true
+	x.settle()
+	x.slot.Release()
+}
+
+// settle corrects what was reserved to what was used.
 func (x *exchange) settle() {
 	usage, known := x.used()
-	if x.metered && known {
+	switch {
+	case !known: // it stays charged as it was reserved
+		x.count(traffic.Usage{Input: x.need.Amounts[penstock.InputTokens], Output: x.need.Amounts[penstock.OutputTokens], Source: traffic.Reserved})
+	case x.metered:
 		x.count(usage)
 	}
 	if x.res == nil || !x.res.Allowed {
@@ -268,7 +330,9 @@ func (x *exchange) count(u traffic.Usage) {
 	x.g.Metrics.Used(model, true, u)
 	if x.rules.Policy.Priced() {
 		price, listed := x.rules.Policy.Price(model)
-		x.g.Metrics.Cost(model, price.Cost(u), listed)
+		if u.Input+u.Output > 0 {
+			x.g.Metrics.Cost(model, price.Cost(u), listed)
+		}
 	}
 	if u.Source == traffic.Reported {
 		x.g.Metrics.Estimated(x.need.Amounts[penstock.Tokens], u.Input+u.Output)

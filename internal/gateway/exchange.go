@@ -51,24 +51,27 @@ type exchange struct {
 	room     [8]penstock.Charge
 	res      *penstock.Reservation // nil: nothing was charged
 	standing *penstock.Decision    // how its limits stand, for the headers; nil when nothing was decided
-	stood    time.Time             // when they stood so
+	stood    time.Time             // when they were asked
+	binds    *policy.Rule          // the one that the request is too large for; nil for the decision's own
 	slot     queue.Slot
 	decided  bool // a verdict was counted
 
-	timer   *time.Timer
-	timing  sync.Mutex // guards over
-	over    bool       // the request can no longer time out
-	cancel  context.CancelCauseFunc
-	ctx     context.Context
-	sent    bool           // a worker may have seen something of it
-	status  int            // of the answer; 0 while there is none
-	resp    *http.Response // the worker's, once it has begun
-	metered bool           // the answer is read
-	events  bool           // it is a stream of events
-	flowed  bool           // some of its body has come
-	broken  error
-	answer  answer
-	covered int64 // output tokens that the reservation covers; negative: not known yet
+	timer    *time.Timer
+	timing   sync.Mutex // guards over
+	over     bool       // the request can no longer time out
+	cancel   context.CancelCauseFunc
+	ctx      context.Context
+	sent     bool           // a worker may have seen something of it
+	status   int            // of the answer; 0 while there is none
+	resp     *http.Response // the worker's, once it has begun
+	metered  bool           // the answer is read
+	events   bool           // it is a stream of events
+	flowed   bool           // some of its body has come
+	finished bool           // it was settled
+	broken   error
+	answer   answer
+	covered  int64 // output tokens that the reservation covers; negative: not known yet
+	ceiling  int64 // those that the limits have room for
 }
 
 // serve walks the request through, once, from top to bottom.
@@ -77,6 +80,9 @@ func (x *exchange) serve() {
 	x.path = cleanPath(raw)
 	x.id = requestID(x.r.Header.Get("X-Request-Id"))
 	x.others = otherReadings(raw)
+	if isComfyUI(x.path) {
+		x.others = append(x.others, "/api"+x.path)
+	}
 	x.endpoint = x.route()
 	if x.r.ContentLength != 0 {
 		// An answer does not wait for a body that nobody reads. (HTTP/2 is
@@ -103,7 +109,7 @@ func (x *exchange) serve() {
 
 	x.caller, x.cred = x.rules.Identifier.Identify(x.r)
 	switch {
-	case x.rules.Policy.Bypass(&x.caller, x.path, raw == x.path):
+	case x.rules.Policy.Bypass(&x.caller, raw, isClean(raw)):
 		x.forward()
 		return
 	case x.r.Method == http.MethodOptions:
@@ -184,6 +190,7 @@ func (x *exchange) precheck() bool {
 	if len(charges) == 0 {
 		return true
 	}
+	x.stood = time.Now()
 	d, err := x.g.Limiter.Look(x.r.Context(), charges...)
 	if err != nil {
 		x.g.storeFailed(err)
@@ -240,6 +247,7 @@ func (x *exchange) reserve() bool {
 	x.need = x.rules.Policy.Need(&x.caller, ask)
 	charges, large := x.rules.Policy.Charges(x.room[:0], &x.caller, x.target(), ask, &x.need)
 	if large != nil {
+		x.look(charges, large.Rule)
 		x.verdict(traffic.Verdict{Code: reply.RequestTooLargeForLimit.String(), Rule: large.Rule.Name})
 		x.refuse(reply.Denial{Code: reply.RequestTooLargeForLimit, Message: large.Message})
 		return false
@@ -247,17 +255,30 @@ func (x *exchange) reserve() bool {
 	if len(charges) == 0 {
 		return true
 	}
+	x.stood = time.Now()
 	res, err := x.g.Limiter.Reserve(x.r.Context(), charges...)
 	if err != nil {
 		x.g.storeFailed(err)
 		x.refuse(reply.Denial{Code: reply.StoreUnavailable})
 		return false
 	}
-	x.res, x.standing, x.stood = res, &res.Decision, time.Now()
+	x.res, x.standing = res, &res.Decision
 	if !res.Allowed {
 		x.deny(&res.Decision)
 	}
 	return res.Allowed
+}
+
+// look notes how the limits stand for a request that is too large for one.
+func (x *exchange) look(charges []penstock.Charge, rule *policy.Rule) {
+	x.stood = time.Now()
+	d, err := x.g.Limiter.Look(x.r.Context(), charges...)
+	if err != nil {
+		x.g.storeFailed(err) // it is denied all the same
+		return
+	}
+	d.Allowed = false
+	x.standing, x.binds = &d, rule
 }
 
 // enter waits for a slot.
@@ -313,7 +334,7 @@ func (x *exchange) deny(d *penstock.Decision) {
 		denial.Global = &reply.Global{Current: b.Used + b.Amount, Limit: rule.Limit.Size()}
 	}
 	x.verdict(traffic.Verdict{Code: denial.Code.String(), Rule: rule.Name, Wait: d.RetryAfter})
-	x.standing, x.stood = d, time.Now()
+	x.standing = d
 	x.refuse(denial)
 }
 
@@ -381,20 +402,21 @@ func (x *exchange) setLimits(h http.Header) {
 	var room [8]reply.Limit
 	limits := room[:0]
 	binding := 0
-	now := time.Now()
+	passed := time.Since(x.stood)
 	for i := range d.Charges {
 		c := &d.Charges[i]
 		if c.Shadow {
 			continue
 		}
-		if c == d.Binding() {
+		rule := x.rules.Policy.Rule(c)
+		if x.binds == nil && c == d.Binding() || x.binds == rule {
 			binding = len(limits)
 		}
-		l := limitOf(x.rules.Policy.Rule(c), c)
-		l.Reset = max(l.Reset-now.Sub(x.stood), 0)
+		l := limitOf(rule, c)
+		l.Reset = max(l.Reset-passed, 0)
 		limits = append(limits, l)
 	}
-	x.rules.Headers.Set(h, x.endpoint.Dialect, now, limits, binding)
+	x.rules.Headers.Set(h, x.endpoint.Dialect, x.stood.Add(passed), limits, binding)
 	if d.Allowed {
 		x.rules.Headers.Warn(h, limits)
 	}

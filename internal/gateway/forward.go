@@ -187,6 +187,7 @@ func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(context.Cause(x.ctx), errTimeout):
 		x.refuse(reply.Denial{Code: reply.UpstreamTimeout})
 	case !x.sent:
+		x.standing = nil // what it says was given back
 		x.g.Log.Warn("no worker could be reached", "request_id", x.id, "error", err)
 		x.refuse(reply.Denial{Code: reply.NoWorker})
 	default:

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
@@ -137,7 +138,7 @@ func (g *Gateway) leave() {
 
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{g: g, rules: g.rules.Load(), w: w, r: r, began: time.Now(), covered: -1}
+	x := &exchange{g: g, rules: g.rules.Load(), w: w, r: r, began: time.Now(), covered: -1, ceiling: math.MaxInt64}
 	g.active.Add(1)
 	defer g.leave()
 	g.Metrics.Began()

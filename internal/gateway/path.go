@@ -167,10 +167,16 @@ func withoutTwin(path string) string {
 	if !strings.HasPrefix(path, "/api/") {
 		return path
 	}
-	if twin := path[len("/api"):]; provider.Route(http.MethodGet, twin).Dialect == traffic.ComfyUI {
+	if twin := path[len("/api"):]; isComfyUI(twin) {
 		return twin
 	}
 	return path
+}
+
+// isComfyUI reports whether a path is one of ComfyUI's, which has each of them
+// under /api, too: limits on the one are on both.
+func isComfyUI(path string) bool {
+	return provider.Route(http.MethodGet, path).Dialect == traffic.ComfyUI
 }
 
 // closed are the routes of workers that are for their operators: metrics, and

@@ -175,13 +175,13 @@ func TestRequestsEndUnderTheirRules(t *testing.T) {
 	if resp.Header.Get("X-Ratelimit-Limit") != "300" || resp.Header.Get("X-Other") != "" {
 		t.Errorf("the headers are %v, want those of the old rules", resp.Header)
 	}
-	p.says(event(257))
+	p.says(event(291)) // and 10 of input
 	got := readAll(resp)
 	if !strings.Contains(got.body, "rate_limit_exceeded") || got.err == nil {
 		t.Errorf("the stream ends with %v, want it to be stopped as the old rules say", got.err)
 	}
 	<-p.gone
-	r.wantUsed("tokens_per_hour 267") // counters stay
+	r.wantUsed("tokens_per_hour 301") // counters stay
 
 	a = r.ask(r.client, "POST", "/v1/chat/completions", prompt(40, `"stream":true,"max_tokens":10,`))
 	<-p.asked
@@ -192,7 +192,7 @@ func TestRequestsEndUnderTheirRules(t *testing.T) {
 	if got := readAll(resp); got.err != nil || resp.Header.Get("X-Other") != "100000" {
 		t.Errorf("the next ends with %v and headers %v, want those of the new rules", got.err, resp.Header)
 	}
-	r.wantUsed("tokens_per_hour 534")
+	r.wantUsed("tokens_per_hour 568")
 }
 
 // TestWorkersAreReplaced replaces the workers while one is answering.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
 )
 
 // TestSlotsBoundTheWorker has many more clients than slots, each of which is to
@@ -239,4 +240,29 @@ func TestStopTurnsWaitersAway(t *testing.T) {
 		}
 	}
 	r.wantUsed(charged(slots, 0, 0))
+}
+
+// TestOneAfterTheOther: a client that asks one after the other, on a new
+// connection each time, is never denied for a request of its own that it has had
+// the whole answer of.
+func TestOneAfterTheOther(t *testing.T) {
+	r := newRig(t, "rate_limiting: {default: {concurrent_requests: 1}}", standin.New(standin.Options{Output: standin.Lengths{Mean: 5}}))
+	r.slots(1, 0, 0)
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", "/v1/chat/completions", prompt(40, "")},
+		{"POST", "/v1/chat/completions", prompt(40, `"stream":true,`)},
+		{"GET", "/v1/models/standin", ""},
+		{"POST", "/v1/files", "x"},
+		{"HEAD", "/anything", ""},
+	} {
+		for i := range 60 {
+			client := *r.client
+			transport := client.Transport.(*http.Transport).Clone()
+			client.Transport = transport
+			if a := r.sendOn(&client, c.method, c.path, c.body); a.status == 429 || a.err != nil {
+				t.Errorf("%s %s, the %dth: answer %d and %v", c.method, c.path, i+1, a.status, a.err)
+			}
+			transport.CloseIdleConnections()
+		}
+	}
 }

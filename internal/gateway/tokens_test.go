@@ -358,8 +358,8 @@ func TestOverrun(t *testing.T) {
 			<-p.asked
 			p.headers(sse)
 			resp := a.headers()
-			p.says(event(256)) // and 10 of input: 266
-			reads(t, resp.Body, event(256))
+			p.says(event(290)) // and 10 of input: all there is
+			reads(t, resp.Body, event(290))
 			p.says(event(1)[:20])
 			reads(t, resp.Body, event(1)[:20])
 			p.says(event(2)[20:] + "data: {") // it is cut at the event's end
@@ -370,7 +370,7 @@ func TestOverrun(t *testing.T) {
 				t.Errorf("the stream ends with %q and %v, want %q and a cut", rest.body, rest.err, want)
 			}
 			<-p.gone
-			r.wantUsed("requests_per_hour 1, tokens_per_hour 268")
+			r.wantUsed("requests_per_hour 1, tokens_per_hour 302")
 		})
 	}
 	t.Run("continue", func(t *testing.T) {

@@ -50,6 +50,10 @@ type Errors struct {
 	GlobalDialect bool
 }
 
+// longestWait is the longest that the headers tell: SDKs that wait in 32 bits of
+// milliseconds come back at once when it is more than 24.8 days.
+const longestWait = 20 * 24 * time.Hour
+
 // Write answers r, on a path of dialect d, with den. It sets Content-Type,
 // Content-Length and what clients obey when they try again: Retry-After in
 // whole seconds and retry-after-ms, both rounded up and at least 1, and
@@ -92,8 +96,9 @@ func (e *Errors) Write(w http.ResponseWriter, r *http.Request, d traffic.Dialect
 	}
 	b = f.integer(b, "Content-Length", int64(f.from))
 	if wait > 0 && !(e.NoRetryAfterHeader && row.limiter && row.status == http.StatusTooManyRequests) {
-		b = f.integer(b, "Retry-After", ceil(wait, time.Second))
-		b = f.integer(b, "Retry-After-Ms", ceil(wait, time.Millisecond))
+		told := min(wait, longestWait)
+		b = f.integer(b, "Retry-After", ceil(told, time.Second))
+		b = f.integer(b, "Retry-After-Ms", ceil(told, time.Millisecond))
 	}
 	if permanent || wait > time.Minute {
 		b = f.text(b, "X-Should-Retry", "false")

@@ -27,8 +27,8 @@ type Limit struct {
 	Smooths bool
 	// Limit is its size, and Remaining what is left of it; debt counts as 0.
 	Limit, Remaining int64
-	// Window is what the size is measured over; it means nothing for
-	// concurrent.
+	// Window is what the size is measured over; not above 0 for concurrent and
+	// for a calendar month.
 	Window time.Duration
 	// Reset is how long it takes to be whole again if nobody took from it; 0
 	// when it is whole or nobody knows.

@@ -111,9 +111,10 @@ func ietfSet(b []byte, f *fields, limits []Limit) []byte {
 		l := &limits[i]
 		b = appendItem(b, i, l.Name)
 		b = appendParameter(b, ";q=", l.Limit)
-		if l.Unit == concurrent {
+		switch {
+		case l.Unit == concurrent:
 			b = append(b, `;qu="concurrent-requests"`...)
-		} else {
+		case l.Window > 0: // a month is of no one length
 			b = appendParameter(b, ";w=", max(ceil(l.Window, time.Second), 1))
 		}
 	}

@@ -74,7 +74,7 @@ func Test01(t *testing.T) {
 		`penstock_http_rate_limit_total{result="rejected"}`:                              "4",
 		`penstock_rate_limit_hits_total{key="other",rule="default.requests_per_minute"}`: "3",
 		`penstock_rate_limit_hits_total{key="other",rule="default.concurrent_requests"}`: "1",
-		`penstock_tokens_total{kind="input",model="m"}`:                                  "160",
+		`penstock_tokens_total{kind="input",model="m"}`:                                  "162", // two were left, and stay charged as reserved
 		`penstock_debt{unit="tokens"}`:                                                   "0",
 	} {
 		if got := r.metric(series); got != want {

@@ -336,6 +336,8 @@ func (s *Server) Run(ctx context.Context) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          errorLog,
+		// "OPTIONS *" is the gateway's to answer, like all else.
+		DisableGeneralOptionsHandler: true,
 	}
 	s.backServer = &http.Server{
 		Handler:           s.adminHandler(),
