@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/penstock-dev/penstock/internal/standin"
 )
 
 // TestSlotsBoundTheWorker has many more clients than slots, each of which is to

@@ -212,7 +212,7 @@ func (p *Policy) Kept(listed int) int {
 }
 
 // Bypass reports whether a request skips every limit: by its caller's key, by
-// its path as it was sent, which is exact when nothing had to be cleaned of it, or
+// its path, which is exact when the raw bytes are those of the cleaned one, or
 // by an address that is certain.
 func (p *Policy) Bypass(c *traffic.Caller, path string, exact bool) bool {
 	if !p.enabled {
