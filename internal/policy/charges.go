@@ -63,7 +63,10 @@ func (p *Policy) output(c *traffic.Caller, a *traffic.Ask) (reserve, least int64
 	if reserve < 0 {
 		reserve = p.estimate.Output * answers
 	}
-	if p.estimate.Reserve == "learned" && c.Verified {
+	// Where answers are to stop at the limit, those that cannot be stopped have to
+	// be reserved whole.
+	stops := a.Stream || p.estimate.OnOverrun != "stop"
+	if p.estimate.Reserve == "learned" && c.Verified && stops {
 		if p99, ok := p.learned.P99(c.ID, a.Model); ok && (a.MaxOutput < 0 || p99*answers < reserve) {
 			reserve = p99 * answers
 		}

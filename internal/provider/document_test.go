@@ -22,7 +22,7 @@ func feedDocument(t tree, parts ...[]byte) document {
 func TestDocument(t *testing.T) {
 	const zero = -2
 	unsaid := func(f found) found {
-		for _, n := range []*int64{&f.input, &f.moreInput, &f.cached, &f.writes, &f.longWrites, &f.output, &f.moreOutput, &f.sequence} {
+		for _, n := range []*int64{&f.input, &f.moreInput, &f.total, &f.cached, &f.writes, &f.longWrites, &f.output, &f.moreOutput, &f.sequence} {
 			switch *n {
 			case 0:
 				*n = unreported

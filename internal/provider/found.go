@@ -26,10 +26,10 @@ type found struct {
 // numbers is the numbers of a usage. Each may be unreported: there was none, or
 // none to believe.
 type numbers struct {
-	input, moreInput, cached, writes, longWrites, output, moreOutput int64
+	input, moreInput, total, cached, writes, longWrites, output, moreOutput int64
 }
 
-var noNumbers = numbers{unreported, unreported, unreported, unreported, unreported, unreported, unreported}
+var noNumbers = numbers{unreported, unreported, unreported, unreported, unreported, unreported, unreported, unreported}
 
 // start forgets everything.
 func (f *found) start() { *f = found{numbers: noNumbers, sequence: unreported} }
@@ -61,6 +61,8 @@ func (f *found) note(w want, raw []byte) {
 		f.input = max(f.input, n)
 	case w == wantMoreInput:
 		f.moreInput = max(f.moreInput, n)
+	case w == wantTotal:
+		f.total = max(f.total, n)
 	case w == wantCached:
 		f.cached = max(f.cached, n)
 	case w == wantWrites:

@@ -20,13 +20,14 @@ import (
 // Start makes a Meter ready for an answer, and again for the next one. It is for
 // one goroutine and must not be copied.
 type Meter struct {
-	dialect traffic.Dialect
-	kind    traffic.Kind
-	input   int64 // the estimate
-	ofToken int64 // weight of one
-	format  format
-	body    io.ReadCloser
-	filter  filter
+	dialect    traffic.Dialect
+	kind       traffic.Kind
+	input      int64 // the estimate
+	ofToken    int64 // weight of one
+	background bool  // the answer to come is asked for elsewhere
+	format     format
+	body       io.ReadCloser
+	filter     filter
 
 	stream   sse.Parser
 	marker   int      // bytes of doneMarker that the event's data is so far; -1: it is not it
@@ -66,6 +67,7 @@ func (m *Meter) Start(r *Request, header http.Header, body io.ReadCloser) {
 	m.dialect, m.kind, m.input = r.Ask.Dialect, r.Ask.Kind, r.Ask.Input
 	// Never more than is taken for granted: who teaches a model long tokens, by
 	// prompts of odd text, must not have its unfinished answers counted short.
+	m.background = r.background
 	m.ofToken = min(cmp.Or(r.ofToken, defaultWeight), defaultWeight)
 	m.format, m.body = formatOf(&r.Ask, header), body
 	if m.dialect == traffic.Ollama && m.format == eventStream {
@@ -320,7 +322,7 @@ func (m *Meter) Usage() traffic.Usage {
 	if t.input >= 0 || t.output >= 0 {
 		u.Source = traffic.Reported
 	}
-	if m.format == unread {
+	if m.format == unread || m.background && u.Source == traffic.Counted {
 		u.Source = traffic.Reserved
 	}
 	return u
@@ -347,6 +349,9 @@ func (t *totals) add(f *found) {
 	t.since.Add(text)
 	if t.apart {
 		n = t.sum(n)
+	}
+	if n.input < 0 {
+		n.input = n.total
 	}
 	if n.input >= 0 {
 		t.input, t.cached = n.input, min(max(n.cached, 0), n.input)

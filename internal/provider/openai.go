@@ -12,6 +12,7 @@ const (
 	topStreamOptions
 	topN
 	topBestOf
+	topBackground
 	topMessages
 	topPrompt
 	topSuffix
@@ -33,7 +34,7 @@ const (
 )
 
 var topFields = withMaxima(
-	"model", "stream", "stream_options", "n", "best_of",
+	"model", "stream", "stream_options", "n", "best_of", "background",
 	"messages", "prompt", "suffix", "input", "instructions", "tools", "functions", "response_format", "text",
 	"image", "images", "mask", "query", "queries", "documents", "texts", "text_1", "text_2",
 )
@@ -65,6 +66,8 @@ func (r *reading) openAI(kind traffic.Kind) {
 			r.answers("n")
 		case topBestOf:
 			r.answers("best_of")
+		case topBackground:
+			r.background = r.truth("background")
 		default:
 			r.openAIInput(kind, top.Field)
 		}

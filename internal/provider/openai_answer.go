@@ -80,7 +80,7 @@ var openAIOutput = []wanted{
 // openAIBilled is where else those who rank and embed say what they used. They
 // have no output of their own.
 var openAIBilled = []wanted{
-	{"usage.total_tokens", wantInput},
+	{"usage.total_tokens", wantTotal},
 	{"meta.tokens.input_tokens", wantInput},
 	{"meta.tokens.output_tokens", wantOutput},
 	{"meta.billed_units.input_tokens", wantInput},

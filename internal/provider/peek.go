@@ -40,6 +40,7 @@ type Request struct {
 	Ask traffic.Ask
 
 	weight     int64 // of its text
+	background bool  // the answer only says that the work has begun
 	ofToken    int64 // weight of the model's tokens; 0: not known better than defaultWeight
 	ids, media int64
 	edit       edit
@@ -142,6 +143,7 @@ type reading struct {
 	weight     int64 // of the model's tokens
 	most       int64 // the largest of the request's maxima, negative when it has none
 	n          int64 // the larger of n and best_of
+	background bool
 	prompts    int64
 }
 
@@ -201,7 +203,7 @@ func (r *reading) request() Request {
 	if r.most > 0 {
 		a.MaxOutput = times(r.most, a.Answers)
 	}
-	return Request{Ask: a, weight: weight, ofToken: r.weight, ids: r.ids, media: r.media, edit: r.edit}
+	return Request{Ask: a, weight: weight, background: r.background, ofToken: r.weight, ids: r.ids, media: r.media, edit: r.edit}
 }
 
 // bodyError returns the error of the JSON itself as the client reads it.

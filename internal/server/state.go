@@ -140,6 +140,7 @@ func (k *keeper) run(ctx context.Context) {
 		case <-tick.C:
 			k.write()
 		case <-ctx.Done():
+			k.failing = false // the last one is told whatever was told before
 			k.write()
 			_ = k.file.Close()
 			return
@@ -160,7 +161,7 @@ func (k *keeper) write() {
 		k.still = -1
 		k.failed()
 		if !k.failing {
-			k.log.Error("the state file cannot be written, and is tried again: until then a restart forgets what is used", "error", err)
+			k.log.Error("the state file cannot be written: a restart forgets what is used, unless it can be by then", "error", err)
 		}
 		k.failing = true
 		return

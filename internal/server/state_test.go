@@ -191,7 +191,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 	}
 	r.want("a request", r.chat("m", 1, 1), 200)
 	r.end()
-	r.log.line(t, `"level":"ERROR","msg":"the state file cannot be written, and is tried again: until then a restart forgets what is used"`)
+	r.log.line(t, `"level":"ERROR","msg":"the state file cannot be written: a restart forgets what is used, unless it can be by then"`)
 	w := httptest.NewRecorder()
 	r.metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	if !strings.Contains(w.Body.String(), "\npenstock_state_write_errors_total 1\n") {

@@ -49,6 +49,12 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A link stays one: what it points to is the file.
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	} else if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return nil, fmt.Errorf("%s is a link to nothing: make the file that it points to, or name that", path)
+	}
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file: name one, or a path where there is nothing yet", path)
 	}
