@@ -92,16 +92,9 @@ func (d *document) feedOne(p []byte) (n int) {
 	return n
 }
 
-// feedToText reads on as far as the begin of a string of output, and returns how
-// many bytes it read. It reports whether it came to such a string.
-func (d *document) feedToText(p []byte) (n int, found bool) {
-	for n < len(p) && d.state != broken {
-		if d.state == inString && !d.isKey && d.want == wantText {
-			return n, true
-		}
-		n += d.step(p[n:])
-	}
-	return n, false
+// inString reports whether the next byte is within a string.
+func (d *document) inString() bool {
+	return d.state == inString || d.state == inEscape || d.state == inHex
 }
 
 // step reads the next of p, which is not empty, and returns how many bytes that
@@ -247,14 +240,8 @@ func (d *document) add(p []byte, t jsonpeek.Text) {
 		d.keep(p)
 		return
 	}
-	switch d.want {
-	case wantText:
-		d.found.text.Add(t)
-	case wantReasoning:
-		d.found.reasoning.Add(t)
-	case wantThought:
-		d.found.thought.Add(t)
-	case wantType:
+	d.found.add(d.want, t)
+	if d.want == wantType {
 		d.keep(p)
 	}
 }
@@ -386,7 +373,7 @@ func (d *document) endNumber() {
 		return
 	}
 	if d.want != nothing && d.captured <= len(d.capture) {
-		d.found.note(d.want, d.capture[:d.captured])
+		d.found.noteNumber(d.want, d.capture[:d.captured])
 	}
 	d.end()
 }
