@@ -39,6 +39,11 @@ const (
 var blockFields = jsonpeek.NewFields(
 	"content", "source", "text", "thinking", "name", "input", "title", "context",
 	"type", "role", "id", "tool_use_id", "signature", "data", "cache_control", "citations", "encrypted_content",
+).Skip(
+	blockType, blockRole, blockID, blockToolUseID, blockSignature, blockData,
+	blockCacheControl, blockCitations, blockEncryptedContent,
+).Count(
+	blockContent, blockText,
 )
 
 const (
