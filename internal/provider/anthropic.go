@@ -80,7 +80,14 @@ func (r *reading) blocks() {
 		r.text.Add(r.c.Text())
 	case jsonpeek.ArrayKind:
 		for a := r.c.Array(); a.Next(); {
-			r.blocks()
+			if r.c.Kind() != jsonpeek.ObjectKind {
+				r.blocks()
+				continue
+			}
+			before := r.amounts
+			a.Example()
+			r.block()
+			r.repeat(&a, before)
 		}
 	case jsonpeek.ObjectKind:
 		r.block()

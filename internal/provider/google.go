@@ -126,11 +126,14 @@ func (r *reading) parts() {
 		r.text.Add(r.c.Text())
 	case jsonpeek.ArrayKind:
 		for a := r.c.Array(); a.Next(); {
-			if r.c.Kind() == jsonpeek.ObjectKind {
-				r.part()
-			} else {
+			if r.c.Kind() != jsonpeek.ObjectKind {
 				r.parts()
+				continue
 			}
+			before := r.amounts
+			a.Example()
+			r.part()
+			r.repeat(&a, before)
 		}
 	case jsonpeek.ObjectKind:
 		r.part()

@@ -62,8 +62,10 @@ type Cursor struct {
 	value int // where the value begins that a walk stood the cursor before last
 
 	// Counted is how much text the strings held that walks passed by themselves,
-	// as Fields.Count has it. The caller may change it.
+	// as Fields.Count has it. The caller changes it by Uncount.
 	Counted Text
+
+	record record
 }
 
 // New returns a cursor before the document's value.

@@ -99,6 +99,9 @@ func (o *Object) Next() bool {
 		}
 		if s = window(c.data, i); s != nil {
 			if n := short(s) % margin; n > 0 {
+				if c.record.on {
+					c.record.add(i, n, k.string)
+				}
 				if k.string == count {
 					c.Counted.ASCII += int64(n - 2)
 				}
@@ -130,6 +133,9 @@ func (o *Object) Next() bool {
 		c.pos = i
 		if t := c.Text(); k.string == count {
 			c.Counted.Add(t)
+		}
+		if c.record.on {
+			c.record.add(i, c.pos-i, k.string)
 		}
 		if !c.more('}') {
 			return false
@@ -226,8 +232,11 @@ func (o *Object) take(start int, key []byte) {
 
 // Array is a walk over the elements of an array.
 type Array struct {
-	c     *Cursor
-	begun bool // the first element has been there
+	c       *Cursor
+	begun   bool // the first element has been there
+	example bool // the element is written down as one for others
+	missed  int  // how many were for none
+	end     int  // where the element before this one ends; 0 for the first
 }
 
 // Array enters an array. It is an error when the value is none.
@@ -249,6 +258,7 @@ func (a *Array) Next() bool {
 		if c.pos == c.value {
 			c.Skip()
 		}
+		a.end = c.pos
 		if i := c.pos; i+1 < len(c.data) && c.data[i] == ',' && c.data[i+1] > ' ' {
 			c.pos = i + 1
 		} else if !c.more(']') {
