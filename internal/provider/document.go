@@ -92,11 +92,6 @@ func (d *document) feedOne(p []byte) (n int) {
 	return n
 }
 
-// inString reports whether the next byte is within a string.
-func (d *document) inString() bool {
-	return d.state == inString || d.state == inEscape || d.state == inHex
-}
-
 // step reads the next of p, which is not empty, and returns how many bytes that
 // was: none when what ended was a number.
 func (d *document) step(p []byte) int {

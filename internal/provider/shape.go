@@ -15,14 +15,14 @@ const (
 	maxTight = 16
 )
 
-// shape is a document as it was written, and where in it other strings and
-// numbers may stand. The documents of a stream are written alike, so that most
-// are read by the shape of one before, with no look at what their structure
-// means.
+// shape is a document as it was written, and where in it others may say other
+// things. The documents of a stream are written alike, so that most are read by
+// the shape of one before, with no look at what their structure means.
 //
-// At first every string and number is a hole, but for keys and the type of an
-// event. Then those that no usage or text is in, and that are the same in the
-// next document, are holes no more, which makes the shape tight.
+// At first all is a hole that nothing is wanted of, and every string and number
+// but for keys and the type of an event. Then the holes that nothing is wanted of,
+// and that hold the same in the next document, are none any more, which makes
+// the shape tight.
 //
 // The zero shape is of no document.
 type shape struct {
@@ -33,12 +33,23 @@ type shape struct {
 	tight   int    // how many shapes were made so
 }
 
-// hole is where a string stands, without its quotes, or a number.
+// hole is a place in a shape. Its bounds are those of what the document that was
+// written has there.
 type hole struct {
 	begin, end uint16
-	number     bool
+	kind       holeKind
 	want       want
+	depth      uint8 // how many arrays and objects it is in
 }
+
+// holeKind is what may stand in a hole.
+type holeKind uint8
+
+const (
+	anyValue holeKind = iota // of which nothing is wanted
+	someText                 // what is within a string
+	someNumber
+)
 
 // start begins a stream.
 func (s *shape) start() {
@@ -51,7 +62,7 @@ func (s *shape) forget() { s.written, s.holes = s.written[:0], s.holes[:0] }
 
 // read reads the document that p begins with, if it has this shape, and returns
 // how long it is: f is what was found in it then. Otherwise it returns 0, f says
-// nothing, and cut tells whether p ended where nothing was wrong yet.
+// nothing, and cut tells whether p ended before it was seen to have another one.
 func (s *shape) read(p []byte, f *found) (n int, cut bool) {
 	if len(s.written) == 0 {
 		return 0, false
@@ -96,7 +107,7 @@ func (s *shape) tighten(p []byte) {
 	for _, h := range s.holes {
 		p = p[int(h.begin)-from:]
 		n, _ := h.read(p, &found{})
-		if h.want != nothing || !bytes.Equal(p[:n], s.written[h.begin:h.end]) {
+		if h.kind != anyValue || !bytes.Equal(p[:n], s.written[h.begin:h.end]) {
 			holes = append(holes, h)
 		}
 		p, from = p[n:], int(h.end)
@@ -105,14 +116,18 @@ func (s *shape) tighten(p []byte) {
 }
 
 // read reads what is in the hole, which p begins with, and returns how long it
-// is. It is not ok when it is not what belongs there, or reaches to the end of p.
+// is. It is not ok when it is not what belongs there; n is the length of p then
+// where p may have ended too early.
 func (h *hole) read(p []byte, f *found) (n int, ok bool) {
-	if h.number {
+	switch {
+	case h.kind == someNumber:
 		return h.readNumber(p, f)
+	case h.kind == someText:
+		n, t, ok := jsonpeek.StringEnd(p)
+		f.add(h.want, t)
+		return n, ok
 	}
-	n, t, ok := jsonpeek.StringEnd(p)
-	f.add(h.want, t)
-	return n, ok
+	return jsonpeek.Value(p, documentDepth-int(h.depth))
 }
 
 func (h *hole) readNumber(p []byte, f *found) (n int, ok bool) {
@@ -138,33 +153,40 @@ func (h *hole) readNumber(p []byte, f *found) (n int, ok bool) {
 // no larger than a shape may be, this becomes the shape.
 func (s *shape) learn(d *document, p []byte) (n int) {
 	s.forget()
-	inHole, counts := false, false
+	counts := false // there is a number in a hole
 	for n < len(p) && d.state != complete && d.state != broken {
-		was := d.state
+		was, unwanted, depth := d.state, d.node == 0, d.depth
 		n += d.step(p[n:])
-		if inHole {
-			if inHole = d.inString() || d.state == inNumber; !inHole {
-				h := &s.holes[len(s.holes)-1]
-				if h.end = uint16(n); !h.number {
-					h.end-- // the quote
-				}
-			}
+		if was != beforeValue && was != beforeElement || d.depth < depth || d.depth == depth && d.state == was {
+			continue // no value began
+		}
+		if d.want == wantUsage && counts {
+			s.forget() // it makes void what is in holes before it
+			return n + d.feedOne(p[n:])
+		}
+		h := hole{begin: uint16(n - 1), want: d.want, depth: uint8(depth)}
+		switch {
+		case unwanted:
+		case d.state == inNumber:
+			h.kind = someNumber
+		case d.state == inString && d.want != wantType:
+			h.kind = someText
+			h.begin++ // the quote
+		default:
 			continue
 		}
-		if d.want == wantUsage && counts && (was == beforeValue || was == beforeElement) {
-			break // it makes void what is in holes before it
+		if n > maxShape || len(s.holes) == maxHoles || depth == 0 && h.kind == someNumber {
+			s.forget() // too much, or a number by itself, whose end is not seen
+			return n + d.feedOne(p[n:])
 		}
-		if n > maxShape || len(s.holes) == maxHoles || d.state == inNumber && d.depth == 0 {
-			break // too much, or a number by itself, whose end is not seen
+		for n < len(p) && d.state != broken && (d.state != afterValue || d.depth > depth) && d.state != complete {
+			n += d.step(p[n:])
 		}
-		switch {
-		case d.state == inNumber:
-			s.holes = append(s.holes, hole{begin: uint16(n - 1), number: true, want: d.want})
-			inHole, counts = true, counts || d.want >= wantInput && d.want <= wantMoreOutput
-		case d.state == inString && !d.isKey && d.want != wantType:
-			s.holes = append(s.holes, hole{begin: uint16(n), want: d.want})
-			inHole = true
+		if h.end = uint16(n); h.kind == someText {
+			h.end--
 		}
+		counts = counts || h.want >= wantInput && h.want <= wantMoreOutput
+		s.holes = append(s.holes, h)
 	}
 	if d.state != complete || n > maxShape {
 		s.forget()

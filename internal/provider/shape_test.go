@@ -13,7 +13,8 @@ import (
 // checkShape reads documents of a stream, each by the shape of those before if
 // it can be, and holds what is found against what is found without a shape. It
 // returns how each was read: l as a new shape, p as one that has none, s by the
-// shape, t by the shape that was then made tight, c without it as it was cut.
+// shape, t by the shape that was then made tight, c without it as it was cut, or
+// seems so.
 func checkShape(t interface{ Fatalf(string, ...any) }, tree tree, documents ...[]byte) string {
 	var s shape
 	var d document
@@ -56,6 +57,7 @@ func TestShape(t *testing.T) {
 	wide := func(bytes int) string {
 		return fmt.Sprintf(`{"%s":1,"a":""}`, strings.Repeat("k", bytes-len(`{"":1,"a":""}`)))
 	}
+	nested := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	numbers := func(n int) string { return "[" + strings.Repeat("1,", n-1) + "1]" }
 	for _, tt := range []struct {
 		name      string
@@ -70,11 +72,15 @@ func TestShape(t *testing.T) {
 		{"no numbers", []string{chunk, other(":1", ":01"), chunk, other(":1", ":1."), chunk, other(":1", ":-"), chunk, other(":1", ":1x"), chunk, other(":1", ":")}, "lplplplplp"},
 		{"no strings", []string{chunk, other("@", "\n"), chunk, other("@", `\x`), chunk, other("@", `\u12"`)}, "lplplp"},
 		{"another kind of value", []string{chunk, other(`"@"`, "null"), other(`"@"`, "1"), other(":1", ":null"), other(":1", `:"1"`)}, "lllll"},
+		{"any other value where none is wanted", []string{chunk, other(`"a"`, `[1,{"b":"c"}, null]`), other(`"a"`, "-1.5e3"), other(`"a"`, "{}"), other("5", "true"), other(`"a"`, `"\u00e9"`)}, "ltsslt"},
+		{"no value where none is wanted", []string{chunk, other(`"a"`, "[1"), other(`"a"`, "[1}"), other(`"a"`, "nul"), other(`"a"`, ""), other(`"a"`, "01"), other(`"a"`, "{1:2}"), other(`"a"`, "}"), chunk}, "lccccccct"},
+		{"the deepest", []string{`{"a":1,"b":1}`, `{"a":2,"b":` + nested(documentDepth-1) + `}`, `{"a":3,"b":` + nested(documentDepth) + `}`, `{"a":4,"b":` + nested(documentDepth-1) + `}`}, "ltcs"},
 		{"another key", []string{chunk, other(`"n"`, `"m"`), other(`"n"`, `"\u006e"`)}, "lll"},
 		{"white space", []string{chunk, " " + chunk, chunk + " ", chunk + "x", chunk, chunk + chunk}, "llltss"},
 		{"cut", []string{chunk, chunk[:9], chunk[:len(chunk)-1], chunk[:8], other("@", "yyy")[:40], chunk[:16], chunk}, "lccccct"},
 		{"an event's type is no hole", []string{`{"type":"a","delta":"x"}`, `{"type":"b","delta":"x"}`, `{"type":"b","delta":"y"}`, `{"type":"b","delta":"z"}`}, "llts"},
 		{"a later usage makes numbers void", []string{`{"usage":{"prompt_tokens":1},"usage":{"completion_tokens":2}}`, `{"usage":{"prompt_tokens":1},"usage":{"completion_tokens":2}}`}, "pp"},
+		{"as does a usage that is none", []string{`{"usage":{"prompt_tokens":1},"usage":5}`, `{"usage":{"prompt_tokens":1},"usage":"x"}`, `{"usage":{"prompt_tokens":1},"usage":null}`}, "ppp"},
 		{"no objects", []string{`[1]`, `[2]`, `"a"`, `"b"`, `5`, `6`, `null`, `null`}, "ltltpplt"},
 		{"a number by itself", []string{"1x", "1x", "10", "1", "1 "}, "ppppp"},
 		{"nothing", []string{``, ` `, `x`}, "ppp"},
