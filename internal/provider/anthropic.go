@@ -39,6 +39,11 @@ const (
 var blockFields = jsonpeek.NewFields(
 	"content", "source", "text", "thinking", "name", "input", "title", "context",
 	"type", "role", "id", "tool_use_id", "signature", "data", "cache_control", "citations", "encrypted_content",
+).Skip(
+	blockType, blockRole, blockID, blockToolUseID, blockSignature, blockData,
+	blockCacheControl, blockCitations, blockEncryptedContent,
+).Count(
+	blockContent, blockText,
 )
 
 const (
@@ -75,7 +80,14 @@ func (r *reading) blocks() {
 		r.text.Add(r.c.Text())
 	case jsonpeek.ArrayKind:
 		for a := r.c.Array(); a.Next(); {
-			r.blocks()
+			if r.c.Kind() != jsonpeek.ObjectKind {
+				r.blocks()
+				continue
+			}
+			before := r.amounts
+			a.Example()
+			r.block()
+			r.repeat(&a, before)
 		}
 	case jsonpeek.ObjectKind:
 		r.block()

@@ -92,18 +92,6 @@ func (d *document) feedOne(p []byte) (n int) {
 	return n
 }
 
-// feedToText reads on as far as the begin of a string of output, and returns how
-// many bytes it read. It reports whether it came to such a string.
-func (d *document) feedToText(p []byte) (n int, found bool) {
-	for n < len(p) && d.state != broken {
-		if d.state == inString && !d.isKey && d.want == wantText {
-			return n, true
-		}
-		n += d.step(p[n:])
-	}
-	return n, false
-}
-
 // step reads the next of p, which is not empty, and returns how many bytes that
 // was: none when what ended was a number.
 func (d *document) step(p []byte) int {
@@ -247,14 +235,8 @@ func (d *document) add(p []byte, t jsonpeek.Text) {
 		d.keep(p)
 		return
 	}
-	switch d.want {
-	case wantText:
-		d.found.text.Add(t)
-	case wantReasoning:
-		d.found.reasoning.Add(t)
-	case wantThought:
-		d.found.thought.Add(t)
-	case wantType:
+	d.found.add(d.want, t)
+	if d.want == wantType {
 		d.keep(p)
 	}
 }
@@ -386,7 +368,7 @@ func (d *document) endNumber() {
 		return
 	}
 	if d.want != nothing && d.captured <= len(d.capture) {
-		d.found.note(d.want, d.capture[:d.captured])
+		d.found.noteNumber(d.want, d.capture[:d.captured])
 	}
 	d.end()
 }

@@ -34,6 +34,12 @@ var noNumbers = numbers{unreported, unreported, unreported, unreported, unreport
 // start forgets everything.
 func (f *found) start() { *f = found{numbers: noNumbers, sequence: unreported} }
 
+// forgetHoles forgets what the strings of text and the numbers said.
+func (f *found) forgetHoles() {
+	f.numbers, f.sequence = noNumbers, unreported
+	f.text, f.reasoning, f.thought = jsonpeek.Text{}, jsonpeek.Text{}, jsonpeek.Text{}
+}
+
 // begin notes that a wanted value begins with b.
 func (f *found) begin(w want, b byte) {
 	switch w {
@@ -50,11 +56,29 @@ func (f *found) begin(w want, b byte) {
 	}
 }
 
+// add takes in text.
+func (f *found) add(w want, t jsonpeek.Text) {
+	switch w {
+	case wantText:
+		f.text.Add(t)
+	case wantReasoning:
+		f.reasoning.Add(t)
+	case wantThought:
+		f.thought.Add(t)
+	}
+}
+
+// noteNumber takes in a number that is written in JSON.
+func (f *found) noteNumber(w want, raw []byte) {
+	if n, ok := jsonpeek.Whole(raw); ok {
+		f.note(w, n)
+	}
+}
+
 // note takes in a number. Where one has several names the largest counts.
-func (f *found) note(w want, raw []byte) {
-	n, ok := jsonpeek.Whole(raw)
+func (f *found) note(w want, n int64) {
 	switch {
-	case !ok || n < 0 || n > maxTokens:
+	case n < 0 || n > maxTokens:
 	case w == wantSequence:
 		f.sequence = n
 	case w == wantInput:

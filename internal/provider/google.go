@@ -14,7 +14,7 @@ const (
 	googleTitle
 )
 
-var googleFields = newCamelFields(append(maximaNames[:],
+var googleFields = jsonpeek.NewCamelFields(append(maximaNames[:],
 	"contents", "content", "requests", "systemInstruction", "tools", "generationConfig", "title")...)
 
 const (
@@ -24,7 +24,7 @@ const (
 	configResponseJSONSchema
 )
 
-var configFields = newCamelFields("maxOutputTokens", "candidateCount", "responseSchema", "responseJsonSchema")
+var configFields = jsonpeek.NewCamelFields("maxOutputTokens", "candidateCount", "responseSchema", "responseJsonSchema")
 
 // The fields of contents and their parts that mean something.
 const (
@@ -46,18 +46,22 @@ const (
 	partID
 )
 
-var partFields = newCamelFields(
+var partFields = jsonpeek.NewCamelFields(
 	"text", "name", "args", "response", "code", "output", "parts", "functionCall", "functionResponse", "inlineData", "fileData",
 	"role", "thoughtSignature", "mediaResolution", "videoMetadata", "id",
+).Skip(
+	partRole, partThoughtSignature, partMediaResolution, partVideoMetadata, partID,
+).Count(
+	partText, partParts, partFunctionCall, partFunctionResponse,
 )
 
 // google reads a body in Google's dialect. The model and whether a stream is
 // wanted are in the path.
 func (r *reading) google() {
-	for top := r.camelObject(googleFields); top.next(); {
-		switch top.field {
+	for top := r.c.Object(googleFields); top.Next(); {
+		switch top.Field {
 		case maxTokensField, maxCompletionTokensField, maxOutputTokensField, numPredictField, nPredictField:
-			r.maximum(top.field)
+			r.maximum(top.Field)
 		case googleContents, googleContent, googleSystemInstruction:
 			r.parts()
 		case googleRequests:
@@ -82,8 +86,8 @@ func (r *reading) googleBatch() {
 		if r.c.Kind() != jsonpeek.ObjectKind {
 			continue
 		}
-		for item := r.camelObject(googleFields); item.next(); {
-			switch item.field {
+		for item := r.c.Object(googleFields); item.Next(); {
+			switch item.Field {
 			case googleContent:
 				r.parts()
 			case googleTitle:
@@ -102,8 +106,8 @@ func (r *reading) generationConfig() {
 		r.refuse("generationConfig", "be an object", r.c.Raw())
 		return
 	}
-	for config := r.camelObject(configFields); config.next(); {
-		switch config.field {
+	for config := r.c.Object(configFields); config.Next(); {
+		switch config.Field {
 		case configMaxOutputTokens:
 			r.maximumOf("generationConfig.maxOutputTokens", 0)
 		case configCandidateCount:
@@ -122,7 +126,14 @@ func (r *reading) parts() {
 		r.text.Add(r.c.Text())
 	case jsonpeek.ArrayKind:
 		for a := r.c.Array(); a.Next(); {
-			r.parts()
+			if r.c.Kind() != jsonpeek.ObjectKind {
+				r.parts()
+				continue
+			}
+			before := r.amounts
+			a.Example()
+			r.part()
+			r.repeat(&a, before)
 		}
 	case jsonpeek.ObjectKind:
 		r.part()
@@ -133,18 +144,18 @@ func (r *reading) parts() {
 
 // part counts an object.
 func (r *reading) part() {
-	for o := r.camelObject(partFields); o.next(); {
+	for o := r.c.Object(partFields); o.Next(); {
 		switch {
-		case o.field == partText && r.c.Kind() == jsonpeek.String: // nearly always
+		case o.Field == partText && r.c.Kind() == jsonpeek.String: // nearly always
 			r.text.Add(r.c.Text())
-		case o.field >= partParts && o.field <= partFunctionResponse:
+		case o.Field >= partParts && o.Field <= partFunctionResponse:
 			r.parts()
-		case o.field == partInlineData || o.field == partFileData:
+		case o.Field == partInlineData || o.Field == partFileData:
 			if r.c.Kind() != jsonpeek.Null {
 				r.media++
 			}
 			r.c.Skip()
-		case o.field >= partRole:
+		case o.Field >= partRole:
 			r.c.Skip()
 		default:
 			r.anything()

@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"bytes"
 	"cmp"
 	"io"
 	"net/http"
@@ -15,7 +14,8 @@ import (
 // Meter is an answer's body, an io.ReadCloser that tells what the answer used
 // while it is read. A stream in which a usage is to be hidden loses the event
 // that has it; of any other answer every byte passes as it came, at once. What
-// it keeps of an answer is bounded: the begin of an event, held back or learned.
+// it keeps of an answer is bounded: the begin of an event that is held back, and
+// one that others are written like.
 //
 // Start makes a Meter ready for an answer, and again for the next one. It is for
 // one goroutine and must not be copied.
@@ -36,11 +36,7 @@ type Meter struct {
 	totals   totals
 	ended    bool
 	sequence int64 // of the last event that had a number; unreported: none had
-
-	// The events of a stream begin alike, up to the output. So the last begin
-	// is kept, and where it led to: one that is the same need not be read.
-	begin  []byte
-	atText document
+	shape    shape // of a document of the stream
 }
 
 // format is how an answer is written.
@@ -57,8 +53,6 @@ const (
 const (
 	// doneMarker is the data of the event that ends a stream.
 	doneMarker = "[DONE]"
-	// maxBegin bounds the begin of an event that is kept.
-	maxBegin = 512
 )
 
 // Start makes the meter ready for the answer to r that has this header and this
@@ -77,7 +71,7 @@ func (m *Meter) Start(r *Request, header http.Header, body io.ReadCloser) {
 	m.filter.start(r.HideUsage() && m.format == eventStream)
 	m.stream, m.marker, m.array = sse.Parser{}, 0, beforeArray
 	m.doc.start(m.tree())
-	m.begin = m.begin[:0]
+	m.shape.start()
 	m.totals = totals{input: unreported, output: unreported, apart: m.dialect == traffic.Anthropic, parts: noNumbers}
 	m.ended, m.sequence = false, unreported
 }
@@ -174,24 +168,27 @@ func (m *Meter) next(p []byte) (n int, t sse.Token, usageOnly bool) {
 	case sse.Data:
 		m.data(data)
 	case sse.Event:
-		f := m.endDocument()
-		usageOnly = f.usage && f.noChoices
+		usageOnly = m.endDocument()
 	}
 	return n, t, usageOnly
 }
 
 // endDocument takes in what is found in the event, line or element that ends
-// here.
-func (m *Meter) endDocument() found {
-	f, last := m.event()
-	m.totals.add(&f)
-	if f.sequence != unreported {
-		m.sequence = f.sequence
+// here, and reports whether that is a usage alone.
+func (m *Meter) endDocument() (usageOnly bool) {
+	if f := &m.doc.found; m.doc.whole() {
+		m.ended = m.interpret(f) || m.ended
+		m.totals.add(f)
+		if f.sequence != unreported {
+			m.sequence = f.sequence
+		}
+		usageOnly = f.usage && f.noChoices
+	} else {
+		m.ended = m.ended || m.isDone()
 	}
-	m.ended = m.ended || last
 	m.doc.start(m.doc.tree)
 	m.marker = 0
-	return f
+	return usageOnly
 }
 
 // data reads data of an event.
@@ -206,36 +203,28 @@ func (m *Meter) data(p []byte) {
 		}
 	}
 	if first {
-		p = p[m.dataBegin(p):]
+		p = p[m.beginDocument(p):]
 	}
 	m.doc.feed(p)
 }
 
-// dataBegin reads the begin of an event's data and returns how many bytes it read.
-func (m *Meter) dataBegin(p []byte) int {
-	if len(m.begin) > 0 && bytes.HasPrefix(p, m.begin) {
-		m.doc = m.atText
-		return len(m.begin)
-	}
-	n, found := m.doc.feedToText(p)
-	m.begin = m.begin[:0]
-	if found && n <= maxBegin {
-		m.begin = append(m.begin, p[:n]...)
-		m.atText = m.doc
+// beginDocument reads the event, line or element that p begins with, as far as p
+// has it, and returns how many bytes that was.
+func (m *Meter) beginDocument(p []byte) int {
+	n, cut := m.shape.read(p, &m.doc.found)
+	switch {
+	case n > 0:
+		m.doc.state = complete
+	case cut: // the shape is still good for those to come
+		n = m.doc.feedOne(p)
+	default:
+		n = m.shape.learn(&m.doc, p)
 	}
 	return n
 }
 
-// event returns what is found in the event, line or element as it is now, which
-// is nothing unless its data is whole, and whether it is the last one.
-func (m *Meter) event() (f found, last bool) {
-	if !m.doc.whole() {
-		f.start()
-		return f, m.format == eventStream && m.marker == len(doneMarker)
-	}
-	f = m.doc.found
-	return f, m.interpret(&f)
-}
+// isDone reports whether the event's data is the mark that ends a stream.
+func (m *Meter) isDone() bool { return m.format == eventStream && m.marker == len(doneMarker) }
 
 // isBody reports whether the answer is one document.
 func (m *Meter) isBody() bool {
@@ -252,8 +241,11 @@ func (m *Meter) Ended() bool {
 	if m.format == jsonArray {
 		return m.array == afterArray
 	}
-	_, last := m.event() // which may lack but its blank line
-	return m.ended || last
+	if m.ended || !m.doc.whole() {
+		return m.ended || m.isDone()
+	}
+	f := m.doc.found // of an event that may lack but its blank line
+	return m.interpret(&f)
 }
 
 // AtEventBoundary reports whether what was read so far is whole events, lines or
@@ -286,14 +278,11 @@ func (m *Meter) ErrorEvent(code, message string) []byte {
 // now returns the totals with what is whole by now.
 func (m *Meter) now() totals {
 	t := m.totals
-	if m.isBody() {
+	if m.isBody() || m.doc.whole() {
 		f := m.doc.found
 		m.interpret(&f)
 		t.add(&f)
-		return t
 	}
-	f, _ := m.event()
-	t.add(&f)
 	return t
 }
 

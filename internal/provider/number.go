@@ -21,6 +21,23 @@ func (s numberState) ends() bool {
 	return s == afterZero || s == inInteger || s == inFraction || s == inExponent
 }
 
+// numberLength returns the length of the number that p begins with; 0 where it
+// is none.
+func numberLength(p []byte) int {
+	s := numberBegin
+	for i, b := range p {
+		next := s.step(b)
+		if next == noNumber {
+			if s.ends() {
+				return i
+			}
+			return 0
+		}
+		s = next
+	}
+	return len(p)
+}
+
 // step returns the place behind b; noNumber where b cannot go on with it.
 func (s numberState) step(b byte) numberState {
 	digit := '0' <= b && b <= '9'

@@ -37,7 +37,8 @@ const (
 	ollamaMessageToolName
 )
 
-var ollamaMessageFields = jsonpeek.NewFields("content", "images", "role", "thinking", "tool_calls", "tool_name")
+var ollamaMessageFields = jsonpeek.NewFields("content", "images", "role", "thinking", "tool_calls", "tool_name").
+	Skip(ollamaMessageRole).Count(ollamaMessageContent)
 
 // ollama reads a body in Ollama's dialect. All kinds have the maxima in common;
 // of the input each has the fields that mean something to it.

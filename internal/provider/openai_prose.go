@@ -61,11 +61,14 @@ func (r *reading) prose() {
 		r.text.Add(r.c.Text())
 	case jsonpeek.ArrayKind:
 		for a := r.c.Array(); a.Next(); {
-			if r.c.Kind() == jsonpeek.ObjectKind {
-				r.piece()
-			} else {
+			if r.c.Kind() != jsonpeek.ObjectKind {
 				r.prose()
+				continue
 			}
+			before := r.amounts
+			a.Example()
+			r.piece()
+			r.repeat(&a, before)
 		}
 	case jsonpeek.ObjectKind:
 		r.piece()
@@ -108,7 +111,8 @@ func (r *reading) piece() {
 	}
 	holder := o.Has(pieceRole) || o.Has(pieceContent) || o.Has(pieceToolCalls) || o.Has(pieceFunction) || o.Has(pieceFunctionCall)
 	if !textual && !holder {
-		r.text, r.c.Counted, r.media = text, counted, media+1
+		r.text, r.media = text, media+1
+		r.c.Uncount(counted)
 	}
 }
 

@@ -138,13 +138,30 @@ type reading struct {
 	ask    traffic.Ask
 	edit   edit
 
+	amounts
+	weight  int64 // of the model's tokens
+	most    int64 // the largest of the request's maxima, negative when it has none
+	n       int64 // the larger of n and best_of
+	prompts int64
+
+	background bool // the answer only says that the work has begun
+}
+
+// amounts is what a part of a body adds to.
+type amounts struct {
 	text       jsonpeek.Text // beside what the cursor counted
 	ids, media int64
-	weight     int64 // of the model's tokens
-	most       int64 // the largest of the request's maxima, negative when it has none
-	n          int64 // the larger of n and best_of
-	background bool
-	prompts    int64
+}
+
+// repeat passes the elements that are alike the one before which the amounts
+// were so, and adds what they hold.
+func (r *reading) repeat(a *jsonpeek.Array, before amounts) {
+	if n := int64(a.Repeat()); n > 0 {
+		r.text.ASCII += n * (r.text.ASCII - before.text.ASCII)
+		r.text.Other += n * (r.text.Other - before.text.Other)
+		r.ids += n * (r.ids - before.ids)
+		r.media += n * (r.media - before.media)
+	}
 }
 
 // The maxima are what some worker or other takes for the most output, at the top

@@ -417,6 +417,54 @@ func TestPeekModel(t *testing.T) {
 	})
 }
 
+// TestPeekAlike draws conversations whose messages are alike but for some strings,
+// of which any may be what makes another thing of a message.
+func TestPeekAlike(t *testing.T) {
+	messages := rapid.SampledFrom([]string{
+		`{"role":"@","content":"@"}`,
+		`{"role": "@", "content": [{"type": "@", "text": "@"}]}`,
+		`{"content":[{"type":"@","text":"@","image_url":"@"},{"type":"text","@":"@"}],"name":"@"}`,
+		`{"type":"@","text":"@","arguments":"@","summary":"@","x":{"content":"@"}}`,
+		`{"role":"@","tool_calls":[{"id":"@","type":"@","function":{"name":"@","arguments":"@"}}]}`,
+		`{"role":"@","parts":[{"text":"@"}]}`,
+		`{"parts":[{"text":"@","inlineData":"@"},{"functionCall":{"name":"@","args":{"a":"@"}}}],"thought_signature":"@"}`,
+		`{"content":[{"type":"@","source":{"type":"@","data":"@"},"cache_control":"@"}],"text":"@","thinking":"@"}`,
+		`{"content":"@","images":["@"],"thinking":"@"}`,
+	})
+	word := rapid.SampledFrom([]string{"", "ab", "text", "image_url", "message", "data:image/png;base64,AA", `\n\u00e9`, "字", strings.Repeat("x", 70)})
+	bodies := []struct {
+		endpoint traffic.Endpoint
+		field    string
+	}{
+		{openAIEndpoint(chatKind), "messages"},
+		{openAIEndpoint(respKind), "input"},
+		{Route("POST", "/v1/messages"), "messages"},
+		{Route("POST", "/v1beta/models/gemini:generateContent"), "contents"},
+		{Route("POST", "/api/chat"), "messages"},
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		body := rapid.SampledFrom(bodies).Draw(t, "dialect")
+		message := messages.Draw(t, "message")
+		var all []string
+		var words [6]string
+		for range rapid.IntRange(3, 8).Draw(t, "messages") {
+			if rapid.IntRange(0, 7).Draw(t, "another") == 0 {
+				message = messages.Draw(t, "message")
+			}
+			parts := strings.Split(message, "@")
+			for i := range parts[1:] {
+				if len(all) == 0 || rapid.IntRange(0, 3).Draw(t, "changed") == 0 {
+					words[i] = word.Draw(t, "word")
+				}
+				parts[i] += words[i]
+			}
+			all = append(all, strings.Join(parts, ""))
+		}
+		comma := rapid.SampledFrom([]string{",", ", "}).Draw(t, "comma")
+		checkPeek(t, body.endpoint, []byte(`{"`+body.field+`":[`+strings.Join(all, comma)+`],"x":"`+strings.Repeat(" ", 1024)+`"}`))
+	})
+}
+
 func FuzzPeek(f *testing.F) {
 	for _, seed := range []string{
 		`{"model":"gpt-4o","stream":true,"max_tokens":"100","n":2,"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AA"}}]}],"tools":[{}]}`,
@@ -425,6 +473,8 @@ func FuzzPeek(f *testing.F) {
 		`{"system":[{"type":"text","text":"a"}],"messages":[{"role":"user","content":[{"type":"document","source":{"type":"text","data":"b"}},{"type":"tool_result","content":[{"text":"c"}]}]}]}`,
 		`{"contents":[{"parts":[{"text":"a"},{"inline_data":{}}]}],"generationConfig":{"maxOutputTokens":5,"candidateCount":"2"},"systemInstruction":{"parts":{"text":"b"}}}`,
 		`{"messages":[{"content":"a","images":["x"]}],"options":{"num_predict":-1},"context":[1,2],"prompt":{"3":{"inputs":{"ckpt_name":"x"}}},"query":"q","documents":["d",{"text":"e"}]}`,
+		`{"messages":[` + strings.Repeat(`{"role":"user","content":"a"},`, 4) + `{"type":"image","content":[{"type":"text","text":"a"},{"type":"image","text":"b"},{"type":"image","text":"b"}]}],"x":"` + strings.Repeat("x", 1024) + `"}`,
+		`{"contents":[` + strings.Repeat(`{"role":"user","parts":[{"text":"a"},{"text":"b"},{"text":"c"}]},`, 4) + `{}],"x":"` + strings.Repeat("x", 1024) + `"}`,
 	} {
 		for k := range byte(4 + len(dialectPaths)) {
 			f.Add([]byte(seed), k)

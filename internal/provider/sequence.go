@@ -7,14 +7,18 @@ import "bytes"
 func (m *Meter) lines(p []byte) {
 	for len(p) > 0 {
 		end := bytes.IndexByte(p, '\n')
-		if end < 0 {
-			m.doc.feed(p)
-			m.filter.inside = true
+		line := p
+		if end >= 0 {
+			line = p[:end]
+		}
+		if !m.filter.inside {
+			line = line[m.beginDocument(line):]
+		}
+		m.doc.feed(line)
+		if m.filter.inside = end < 0; m.filter.inside {
 			return
 		}
-		m.doc.feed(p[:end])
 		m.endDocument()
-		m.filter.inside = false
 		p = p[end+1:]
 	}
 }
@@ -41,7 +45,11 @@ func (m *Meter) elements(p []byte) {
 			m.doc.feed(p)
 			return
 		case inElement:
-			p = p[m.doc.feedOne(p):]
+			if m.doc.state == beforeValue && m.doc.depth == 0 {
+				p = p[m.beginDocument(p):]
+			} else {
+				p = p[m.doc.feedOne(p):]
+			}
 			switch m.doc.state {
 			case complete:
 				m.endDocument()

@@ -138,18 +138,18 @@ func (k *keeper) run(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			k.write()
+			k.write(false)
 		case <-ctx.Done():
-			k.failing = false // the last one is told whatever was told before
-			k.write()
+			k.write(true)
 			_ = k.file.Close()
 			return
 		}
 	}
 }
 
-// write writes the file, unless nothing can have changed since it was written.
-func (k *keeper) write() {
+// write writes the file, unless nothing can have changed since it was written. A
+// failure is told the first time, and the last.
+func (k *keeper) write(last bool) {
 	began, ended := k.requests()
 	if began == k.still {
 		return
@@ -160,7 +160,7 @@ func (k *keeper) write() {
 	if err := k.file.Write(k.sections...); err != nil {
 		k.still = -1
 		k.failed()
-		if !k.failing {
+		if !k.failing || last {
 			k.log.Error("the state file cannot be written: a restart forgets what is used, unless it can be by then", "error", err)
 		}
 		k.failing = true

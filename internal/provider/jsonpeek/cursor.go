@@ -62,8 +62,11 @@ type Cursor struct {
 	value int // where the value begins that a walk stood the cursor before last
 
 	// Counted is how much text the strings held that walks passed by themselves,
-	// as Fields.Count has it. The caller may change it.
+	// as Fields.Count has it. The caller changes it by Uncount.
 	Counted Text
+
+	record record
+	quiet  bool // that it is an error is all that is wanted of one
 }
 
 // New returns a cursor before the document's value.
@@ -102,8 +105,30 @@ func (c *Cursor) End() error {
 	return nil
 }
 
+// quietError is the error of cursors that are quiet.
+var quietError Error
+
+// Value returns the length of the value that s begins with, in which arrays and
+// objects lie no deeper in each other than depth, which is at most MaxDepth. It
+// is not ok when there is none, or not all of it, and n is the length of s then.
+// A number may go on behind s.
+func Value(s []byte, depth int) (n int, ok bool) {
+	if len(s) > 0 && s[0] == '"' {
+		if n, _, ok := StringEnd(s[1:]); ok {
+			return n + 2, true
+		}
+		return len(s), false
+	}
+	c := Cursor{data: s, depth: MaxDepth - depth, quiet: true}
+	c.Skip()
+	return c.pos, c.err == nil
+}
+
 // fail keeps the first error and goes where nothing more is found.
 func (c *Cursor) fail(at int, field, message string) {
+	if c.err == nil && c.quiet {
+		c.err = &quietError
+	}
 	if c.err == nil {
 		c.err = &Error{Offset: at, Field: field, Message: message}
 	}
@@ -111,6 +136,10 @@ func (c *Cursor) fail(at int, field, message string) {
 }
 
 func (c *Cursor) unexpected(want string) {
+	if c.quiet {
+		c.fail(c.pos, "", "")
+		return
+	}
 	if c.pos >= len(c.data) {
 		c.fail(len(c.data), "", "want "+want+", but the document ends")
 		return

@@ -166,6 +166,20 @@ func TestDepth(t *testing.T) {
 }
 
 // TestManyObjects has more objects beside each other than may lie in each other.
+func TestValueDepth(t *testing.T) {
+	for _, depth := range []int{0, 1, 2, MaxDepth} {
+		for over := range 2 {
+			s := strings.Repeat("[", depth+over) + strings.Repeat("]", depth+over)
+			if n, ok := Value([]byte(s+"1"), depth); over == 0 && depth > 0 && (!ok || n != len(s)) || over == 1 && ok {
+				t.Errorf("%d arrays in each other, %d may be: %d bytes, %v", depth+over, depth, n, ok)
+			}
+		}
+	}
+	if n, ok := Value([]byte("5]"), 0); n != 1 || !ok {
+		t.Errorf("a number: %d bytes, %v", n, ok)
+	}
+}
+
 func TestManyObjects(t *testing.T) {
 	c := New([]byte(`[` + strings.Repeat(`{"k":"a"},{"model":"b" },{"x":[{}]},{"k":"a",  "s":"b",`+"\n"+`"x":1},`, MaxDepth) + `{}]`))
 	for a := c.Array(); a.Next(); {

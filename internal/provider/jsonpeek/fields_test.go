@@ -40,6 +40,73 @@ func TestNames(t *testing.T) {
 	}
 }
 
+func TestCamelNames(t *testing.T) {
+	fields := NewCamelFields("text", "partName", "aVeryLongNameOfField", "x")
+	for _, tt := range []struct {
+		key   string
+		field int
+		err   string
+	}{
+		{"text", 0, ""},
+		{"partName", 1, ""},
+		{"part_name", 1, ""},
+		{`part\u004eame`, 1, ""},
+		{"x", 3, ""},
+		{"aVeryLongNameOfField", 2, ""},
+		{"a_very_long_name_of_field", 2, ""},
+		{"part", Unknown, ""},
+		{"part-name", Unknown, ""},
+		{"partNames", Unknown, ""},
+		{"part_Names", Unknown, ""},
+		{"text_", Unknown, ""},
+		{"partname", Unknown, "partName"},
+		{"PartName", Unknown, "partName"},
+		{"part_Name", Unknown, "partName"},
+		{`part\u006eame`, Unknown, "partName"},
+		{"averylongnameoffield", Unknown, "aVeryLongNameOfField"},
+		{"A_very_long_name_of_field", Unknown, "aVeryLongNameOfField"},
+		{"te\u017ft", Unknown, ""},
+		{"Text", Unknown, "text"},
+		{"X", Unknown, "x"},
+	} {
+		for _, behind := range []string{"", padding} {
+			c := New([]byte(`{"` + tt.key + `":1}` + behind))
+			o := c.Object(fields)
+			o.Next()
+			var want string
+			if tt.err != "" {
+				want = fmt.Sprintf("the field %q must be written so, or in snake_case (at byte 1)", tt.err)
+			} else if o.Field != tt.field {
+				t.Errorf("%q is the field %d, want %d", tt.key, o.Field, tt.field)
+			}
+			for o.Next() {
+			}
+			if err := c.End(); (err == nil) != (want == "") || err != nil && err.Error() != want {
+				t.Errorf("%q: error %v, want %q", tt.key, err, want)
+			}
+		}
+	}
+	c := New([]byte(`{"part_name":1,"partName":2}` + padding))
+	for o := c.Object(fields); o.Next(); {
+	}
+	if err, want := c.End(), `the field "partName" is there twice (at byte 15)`; err == nil || err.Error() != want {
+		t.Errorf("two spellings: error %v, want %q", err, want)
+	}
+}
+
+func TestNewCamelFieldsPanics(t *testing.T) {
+	for _, names := range [][]string{{"a", "a"}, {"aB", "a_b"}, {"a_b", "aB"}, {"aB", "ab"}, {strings.Repeat("a", 32)}, {strings.Repeat("a", 30) + "B"}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("NewCamelFields(%q) did not panic", names)
+				}
+			}()
+			NewCamelFields(names...)
+		}()
+	}
+}
+
 func TestNewFieldsPanics(t *testing.T) {
 	for name, names := range map[string][]string{
 		"twice": {"a", "a"}, "upper case": {"A"}, "not ASCII": {"é"}, "long": {strings.Repeat("a", 32)},

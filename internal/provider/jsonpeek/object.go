@@ -14,7 +14,7 @@ type Object struct {
 
 	c      *Cursor
 	fields *Fields // nil: all are unknown, and none is refused
-	seen   uint64  // a bit for each field that has been there
+	seen   uint64  // a bit for each field that has been there, and refused
 }
 
 // before is the Field of an object whose first field is yet to come.
@@ -27,7 +27,7 @@ var none Fields
 // nil: then every field is Unknown and no key is refused.
 func (c *Cursor) Object(fields *Fields) Object {
 	c.enter(ObjectKind)
-	return Object{Field: before, c: c, fields: fields}
+	return Object{Field: before, c: c, fields: fields, seen: refused}
 }
 
 // Has reports whether the field has been there so far.
@@ -85,7 +85,7 @@ func (o *Object) Next() bool {
 			break
 		}
 		o.seen |= k.bit
-		o.Field = int(place) - 1
+		o.Field = int(k.field) - 1
 		n++
 		if s[n] == ' ' {
 			n++
@@ -99,6 +99,9 @@ func (o *Object) Next() bool {
 		}
 		if s = window(c.data, i); s != nil {
 			if n := short(s) % margin; n > 0 {
+				if c.record.on {
+					c.record.add(i, n, k.string)
+				}
 				if k.string == count {
 					c.Counted.ASCII += int64(n - 2)
 				}
@@ -130,6 +133,9 @@ func (o *Object) Next() bool {
 		c.pos = i
 		if t := c.Text(); k.string == count {
 			c.Counted.Add(t)
+		}
+		if c.record.on {
+			c.record.add(i, c.pos-i, k.string)
 		}
 		if !c.more('}') {
 			return false
@@ -206,22 +212,31 @@ func (o *Object) find(start int, key []byte, text Text) {
 
 // take sets the field that key, which is decoded, names.
 func (o *Object) take(start int, key []byte) {
-	if i := o.fields.match(key); i != Unknown {
-		if o.seen>>i&1 != 0 {
-			o.c.fail(start, string(key), fmt.Sprintf("the field %q is there twice", string(key)))
+	f := o.fields
+	if k := &f.known[f.match(key)]; k.field > 0 {
+		o.Field = int(k.field) - 1
+		if o.seen&k.bit != 0 {
+			name := string(f.names[o.Field])
+			o.c.fail(start, name, fmt.Sprintf("the field %q is there twice", name))
 		}
-		o.seen |= 1 << i
-		o.Field = i
-	} else if i := o.fields.fold(key); i != Unknown {
-		name := string(o.fields.names[i])
-		o.c.fail(start, name, fmt.Sprintf("the field %q must be written %q", string(key), name))
+		o.seen |= k.bit
+	} else if folded := f.fold(key); folded != nil {
+		name := string(folded)
+		message := fmt.Sprintf("the field %q must be written %q", string(key), name)
+		if f.camel {
+			message = fmt.Sprintf("the field %q must be written so, or in snake_case", name)
+		}
+		o.c.fail(start, name, message)
 	}
 }
 
 // Array is a walk over the elements of an array.
 type Array struct {
-	c     *Cursor
-	begun bool // the first element has been there
+	c       *Cursor
+	begun   bool // the first element has been there
+	example bool // the element is written down as one for others
+	missed  int  // how many were for none
+	end     int  // where the element before this one ends; 0 for the first
 }
 
 // Array enters an array. It is an error when the value is none.
@@ -243,6 +258,7 @@ func (a *Array) Next() bool {
 		if c.pos == c.value {
 			c.Skip()
 		}
+		a.end = c.pos
 		if i := c.pos; i+1 < len(c.data) && c.data[i] == ',' && c.data[i+1] > ' ' {
 			c.pos = i + 1
 		} else if !c.more(']') {

@@ -66,6 +66,11 @@ func checkObject(t interface{ Fatalf(string, ...any) }, document []byte) {
 		t.Fatalf("%q is %v, %v; with white space behind it %v, %v", document, got, err, gotPadded, errPadded)
 	}
 	trimmed := bytes.TrimLeft(document, " \t\r\n")
+	c := New(trimmed)
+	c.Skip()
+	if n, ok := Value(trimmed, MaxDepth); ok != (c.err == nil) || ok && n != c.pos {
+		t.Fatalf("%q begins with a value of %d bytes: %v, want %d: %v", trimmed, n, ok, c.pos, c.err == nil)
+	}
 	if !json.Valid(document) || trimmed[0] != '{' {
 		if err == nil {
 			t.Fatalf("accepted %q", document)

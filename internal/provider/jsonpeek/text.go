@@ -228,6 +228,15 @@ func text(s []byte) (n int, t Text, f fault) {
 	}
 }
 
+// StringEnd returns where the string ends whose opening quote s begins behind:
+// the place of its closing quote, and how much text is before it. It is not ok
+// when there is no such end, or what JSON does not allow before it; n is where
+// that shows then.
+func StringEnd(s []byte) (n int, t Text, ok bool) {
+	n, t, f := text(s)
+	return n, t, f == ""
+}
+
 // simple is what a backslash and a byte stand for; 0 where that is no escape or
 // needs more bytes.
 var simple = [256]byte{

@@ -94,6 +94,14 @@ func checkText(t interface{ Fatalf(string, ...any) }, s []byte) {
 			}
 		}
 	}
+	if n, got, ok := StringEnd(raw[1:]); ok {
+		text, _ := Unquote(nil, raw[:n+2])
+		if !json.Valid(raw[:n+2]) || got != CountText(text) {
+			t.Fatalf("%q has no string that ends at %d and holds %v", raw, n, got)
+		}
+	} else if json.Valid(raw) {
+		t.Fatalf("%q has a string that was not found", raw)
+	}
 	n, other := Plain(s)
 	for i, b := range s[:n] {
 		if b < ' ' || b == '"' || b == '\\' {
