@@ -148,11 +148,14 @@ func (s *MemoryStore) groupsOf(dst []group, charges []Charge) ([]group, error) {
 // is wrong with them.
 func alike(charges []Charge) (n int, err error) {
 	first := &charges[0]
-	seen := uint32(0) // limits
-	for n = range charges {
+	if err := first.validate(); err != nil {
+		return 1, err
+	}
+	seen := uint32(1) << (first.Index & 31) // limits
+	for n = 1; n < len(charges); n++ {
 		c := &charges[n]
-		if n > 0 && c.Key != first.Key {
-			return n, nil
+		if c.Key != first.Key {
+			break
 		}
 		if err := c.validate(); err != nil {
 			return n, err
@@ -163,7 +166,7 @@ func alike(charges []Charge) (n int, err error) {
 			seen |= bit
 		}
 	}
-	return len(charges), nil
+	return n, nil
 }
 
 // share makes the group count under its overflow key.
