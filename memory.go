@@ -106,16 +106,15 @@ func (s *MemoryStore) moment(now time.Time) moment {
 
 // A group is the charges of one key: a part of the charges of a request.
 type group struct {
-	hashed   hashed
-	first    *Charge
-	from, to int32 // which charges of the request they are
-	nth      int32 // of the request's
-	n        number
-	shared   bool // hashed is the overflow key
-	lay      *layout
-	head     *head
-	words    []uint64
-	count    uint64 // of the record's lock, since when it is the key's
+	hashed  hashed
+	first   *Charge
+	charges []Charge // the first and those after it
+	lay     *layout
+	head    *head
+	count   uint64 // of the record's lock, since when it is the key's
+	n       number
+	nth     int32 // of the request's
+	shared  bool  // hashed is the overflow key
 }
 
 // groupRoom is how many groups of a request need no allocation.
@@ -132,7 +131,7 @@ func (s *MemoryStore) groupsOf(dst []group, charges []Charge) ([]group, error) {
 		c := &charges[i]
 		dst = append(dst, group{})
 		g := &dst[len(dst)-1]
-		g.first, g.from, g.to, g.nth = c, int32(i), int32(i+n), int32(len(dst)-1)
+		g.first, g.charges, g.nth = c, charges[i:i+n], int32(len(dst)-1)
 		g.hashed, g.lay = s.index.key.sum(c.Key), s.layoutOf(c.Limits)
 		for j := range dst[:len(dst)-1] {
 			if dst[j].hashed == g.hashed {
@@ -204,7 +203,7 @@ func (s *MemoryStore) decide(at time.Time, charges []Charge, take bool) (time.Ti
 	var room [groupRoom]group
 	groups, err := s.groupsOf(room[:0], charges)
 	if err == nil {
-		err = s.decideAll(charges, groups, m, take)
+		err = s.decideAll(groups, m, take)
 	}
 	if err != nil {
 		return time.Time{}, err
@@ -223,21 +222,21 @@ func (s *MemoryStore) decideOne(charges []Charge, m moment, take bool) bool {
 		return false
 	}
 	lay := s.layoutOf(charges[0].Limits)
-	n, head, words, count := s.lookup(s.index.key.sum(charges[0].Key))
+	n, head, count := s.lookup(s.index.key.sum(charges[0].Key))
 	if n == 0 || head.layout.Load() != lay.id {
 		return false
 	}
-	if fits := s.checkAll(charges, lay, words, m); !take || !fits {
+	if fits := s.checkAll(charges, lay, head, m); !take || !fits {
 		if !head.mu.Unchanged(count) {
 			return false
 		}
-		s.finish(charges, lay, words, m, false)
+		s.finish(charges, lay, head, m, false)
 		return true
 	}
 	if !head.mu.LockUnchanged(count) {
 		return false
 	}
-	s.finish(charges, lay, words, m, true)
+	s.finish(charges, lay, head, m, true)
 	head.mu.Unlock()
 	return true
 }
@@ -246,11 +245,11 @@ func (s *MemoryStore) decideOne(charges []Charge, m moment, take bool) bool {
 // while others keep changing what it is about.
 const mostTries = 4
 
-// decideAll decides charges, whose groups are given. Records are read without a
+// decideAll decides the charges of groups. Records are read without a
 // lock: who is denied, or only looks, is done when they stayed as they were.
 // Whoever takes locks them for as long as that takes, and reads again what was
 // changed in between.
-func (s *MemoryStore) decideAll(charges []Charge, groups []group, m moment, take bool) error {
+func (s *MemoryStore) decideAll(groups []group, m moment, take bool) error {
 	for tries := 1; ; tries++ {
 		for i := range groups {
 			s.reach(&groups[i], groups, m)
@@ -260,7 +259,7 @@ func (s *MemoryStore) decideAll(charges []Charge, groups []group, m moment, take
 		} else if again {
 			continue
 		}
-		fits := s.checkGroups(charges, groups, m)
+		fits := s.checkGroups(groups, m)
 		locked := take && fits || tries >= mostTries
 		if !locked {
 			if !unchanged(groups) {
@@ -271,18 +270,18 @@ func (s *MemoryStore) decideAll(charges []Charge, groups []group, m moment, take
 				unlockAll(groups)
 				continue
 			}
-			fits = s.checkGroups(charges, groups, m)
+			fits = s.checkGroups(groups, m)
 		}
 		for i := range groups {
 			g := &groups[i]
-			s.finish(charges[g.from:g.to], g.lay, g.words, m, take && fits)
+			s.finish(g.charges, g.lay, g.head, m, take && fits)
 		}
 		if locked {
 			unlockAll(groups)
 		}
 		for i := range groups {
 			if g := &groups[i]; g.shared {
-				s.reportShared(charges[g.from:g.to], g.nth, take && fits)
+				s.reportShared(g.charges, g.nth, take && fits)
 			}
 		}
 		return nil
@@ -312,7 +311,7 @@ func apart(groups []group) (again bool, err error) {
 // reach finds or makes the record of a group.
 func (s *MemoryStore) reach(g *group, groups []group, m moment) {
 	for {
-		if g.n, g.head, g.words, g.count = s.lookup(g.hashed); g.n == 0 {
+		if g.n, g.head, g.count = s.lookup(g.hashed); g.n == 0 {
 			if !s.insert(g, groups, m) {
 				s.share(g)
 			}
@@ -349,16 +348,18 @@ func unchanged(groups []group) bool {
 // lockAll locks the records, in the order of their numbers, and reports whether
 // one was changed since it was reached.
 func lockAll(groups []group) (changed bool) {
-	last := number(0)
-	for range groups {
-		var next *group
-		for i := range groups { // there are few
-			if g := &groups[i]; g.n > last && (next == nil || g.n < next.n) {
-				next = g
-			}
+	var room [groupRoom]int
+	order := room[:0]
+	for i := range groups { // there are few
+		j := i
+		for order = append(order, i); j > 0 && groups[order[j-1]].n > groups[i].n; j-- {
+			order[j] = order[j-1]
 		}
-		last = next.n
-		changed = next.head.mu.Lock() != next.count || changed
+		order[j] = i
+	}
+	for _, i := range order {
+		g := &groups[i]
+		changed = g.head.mu.Lock() != g.count || changed
 	}
 	return changed
 }
@@ -379,22 +380,30 @@ func (s *MemoryStore) held(groups []group) bool {
 	return true
 }
 
-func (s *MemoryStore) checkGroups(charges []Charge, groups []group, m moment) (fits bool) {
+func (s *MemoryStore) checkGroups(groups []group, m moment) (fits bool) {
 	fits = true
 	for i := range groups {
 		g := &groups[i]
-		fits = s.checkAll(charges[g.from:g.to], g.lay, g.words, m) && fits
+		fits = s.checkAll(g.charges, g.lay, g.head, m) && fits
 	}
 	return fits
 }
 
 // checkAll checks charges of one key, notes in them what it finds, and reports
-// whether none but shadows holds up the request.
-func (s *MemoryStore) checkAll(charges []Charge, lay *layout, words []uint64, m moment) (fits bool) {
+// whether none but shadows holds up the request. Like finish it does itself
+// what is to be done of a bucket: that takes no longer than a call.
+func (s *MemoryStore) checkAll(charges []Charge, lay *layout, h *head, m moment) (fits bool) {
+	words := h.words(lay)
 	fits = true
 	for i := range charges {
 		c := &charges[i]
-		t := s.check(&lay.slots[c.Index], words, m, c.Amount)
+		sl := &lay.slots[c.Index]
+		var t tally
+		if sl.kind == kindBucket && c.Amount <= sl.whole {
+			t.state, t.used, t.wait = sl.ready.Look(int64(atomic.LoadUint64(&words[sl.first])), m.now, c.Amount)
+		} else {
+			t = s.check(sl, words, m, c.Amount)
+		}
 		c.Used, c.RetryAfter, c.state = t.used, duration(t.wait), t.state
 		fits = fits && (t.wait == 0 || c.Shadow)
 	}
@@ -403,17 +412,29 @@ func (s *MemoryStore) checkAll(charges []Charge, lay *layout, words []uint64, m 
 
 // finish fills in what else the store says of charges that were checked, and
 // with take takes those that fit: then the record is locked, and as it was.
-func (s *MemoryStore) finish(charges []Charge, lay *layout, words []uint64, m moment, take bool) {
+func (s *MemoryStore) finish(charges []Charge, lay *layout, h *head, m moment, take bool) {
+	words := h.words(lay)
 	for i := range charges {
 		c := &charges[i]
 		sl := &lay.slots[c.Index]
 		t := tally{used: c.Used, state: c.state}
-		if take && c.RetryAfter == 0 && c.Amount > 0 {
+		switch {
+		case !take || c.RetryAfter != 0 || c.Amount == 0:
+		case sl.kind == kindBucket:
+			t.used, t.state = t.used+c.Amount, sl.ready.Charged(t.state, c.Amount)
+			put(&words[sl.first], uint64(t.state))
+		default:
 			t = s.take(sl, words, m.now, t, c.Amount)
-			c.Used = t.used
 		}
-		c.Reset = duration(sl.reset(t, m))
-		c.Shared = false
+		c.Used, c.Shared = t.used, false
+		switch {
+		case t.used == 0:
+			c.Reset = 0
+		case sl.kind == kindBucket:
+			c.Reset = duration(sl.ready.Filled(t.state, m.now))
+		default:
+			c.Reset = duration(sl.reset(t, m))
+		}
 	}
 }
 
@@ -454,7 +475,7 @@ func (s *MemoryStore) adjust(a *Adjustment, m moment) {
 		g.hashed = s.index.key.sum(c.Key)
 	}
 	for {
-		if g.n, g.head, g.words, _ = s.lookup(g.hashed); g.n == 0 {
+		if g.n, g.head, _ = s.lookup(g.hashed); g.n == 0 {
 			if a.Delta <= 0 {
 				return // nothing is left of what was taken
 			}
@@ -472,13 +493,14 @@ func (s *MemoryStore) adjust(a *Adjustment, m moment) {
 	}
 	defer g.head.mu.Unlock()
 	from := &c.Limits.gauges[c.Index]
-	to := s.layout(g.head.layout.Load()).find(from)
+	lay := s.layout(g.head.layout.Load())
+	to, words := lay.find(from), g.head.words(lay)
 	switch {
 	case to == nil:
 	case a.Delta > 0:
-		used := s.add(to, g.words, m, a.Delta)
+		used := s.add(to, words, m, a.Delta)
 		a.Over = min(a.Delta, max(0, used-to.whole))
 	case a.Delta < 0:
-		s.refund(to, g.words, m, from, a.At.UnixMicro(), -a.Delta)
+		s.refund(to, words, m, from, a.At.UnixMicro(), -a.Delta)
 	}
 }

@@ -48,26 +48,26 @@ func (d *head) is(h hashed) bool { return d.hash.Load() == h.h2 && d.tail.Load()
 
 // find returns the number of the record of h, or 0.
 func (s *MemoryStore) find(h hashed) number {
-	n, _, _, _ := s.lookup(h)
+	n, _, _ := s.lookup(h)
 	return n
 }
 
 // lookup returns the record of h, its number, 0 when there is none, and its
 // lock's count before it was seen to be the one of h.
-func (s *MemoryStore) lookup(h hashed) (n number, d *head, words []uint64, count uint64) {
+func (s *MemoryStore) lookup(h hashed) (n number, d *head, count uint64) {
 	entries := s.index.tables[h.shard()].Load().entries
 	tag, mask := h.tag(), uint32(len(entries)-1)
 	for i := tag & mask; ; i = (i + 1) & mask {
 		e := entries[i].Load()
 		if e == 0 {
-			return 0, nil, nil, 0
+			return 0, nil, 0
 		}
 		if uint32(e>>32) != tag || uint32(e) == removed {
 			continue
 		}
-		d, words = s.records.at(number(e))
+		d = s.records.at(number(e))
 		if count = d.mu.Count(); d.is(h) {
-			return number(e), d, words, count
+			return number(e), d, count
 		}
 	}
 }

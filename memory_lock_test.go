@@ -91,7 +91,7 @@ func TestDenialsLockNothing(t *testing.T) {
 				}
 				counts := func() (sum uint64) {
 					for k := range keys {
-						_, head, _, _ := s.lookup(s.index.key.sum(strconv.Itoa(k)))
+						_, head, _ := s.lookup(s.index.key.sum(strconv.Itoa(k)))
 						sum += head.mu.Count()
 					}
 					return sum

@@ -59,13 +59,18 @@ type records struct {
 }
 
 // at returns the record with a number that is or was in use.
-func (r *records) at(n number) (*head, []uint64) {
+func (r *records) at(n number) *head {
 	s := &(*r.slabs.Load())[n/slabLen]
 	first := int(n%slabLen) * s.stride
-	w := s.words[first : first+s.stride : first+s.stride]
 	// The first words are a head: it is as long as they are, and like them it
 	// has no pointers and lies at a multiple of 8.
-	return (*head)(unsafe.Pointer(&w[0])), w[headWords:]
+	return (*head)(unsafe.Pointer(&s.words[first : first+s.stride][0]))
+}
+
+// words returns the words of a record with the layout l, or with one of the same
+// class.
+func (d *head) words(l *layout) []uint64 {
+	return unsafe.Slice((*uint64)(unsafe.Add(unsafe.Pointer(d), unsafe.Sizeof(*d))), classWords[l.class])
 }
 
 // take returns the number of a free record of the class. Where a new slab is
