@@ -45,9 +45,9 @@ const headWords = int(unsafe.Sizeof(head{}) / 8)
 
 // A slab is the records of one class that lie together.
 type slab struct {
-	words  []uint64
-	stride int // words a record, its head with them
-	class  int
+	first  unsafe.Pointer // of slabLen records
+	stride uint32         // bytes a record
+	class  uint32
 }
 
 // records are the records of all classes.
@@ -61,10 +61,9 @@ type records struct {
 // at returns the record with a number that is or was in use.
 func (r *records) at(n number) *head {
 	s := &(*r.slabs.Load())[n/slabLen]
-	first := int(n%slabLen) * s.stride
 	// The first words are a head: it is as long as they are, and like them it
 	// has no pointers and lies at a multiple of 8.
-	return (*head)(unsafe.Pointer(&s.words[first : first+s.stride][0]))
+	return (*head)(unsafe.Add(s.first, n%slabLen*number(s.stride)))
 }
 
 // words returns the words of a record with the layout l, or with one of the same
@@ -97,7 +96,8 @@ func (r *records) grow(class int, room func(bytes int64) bool) bool {
 	}
 	first := number(len(list)) * slabLen
 	stride := headWords + classWords[class]
-	list = append(list, slab{words: make([]uint64, slabLen*stride), stride: stride, class: class})
+	words := make([]uint64, slabLen*stride)
+	list = append(list, slab{first: unsafe.Pointer(&words[0]), stride: uint32(8 * stride), class: uint32(class)})
 	r.slabs.Store(&list)
 	for n := first + slabLen - 1; n > first; n-- {
 		r.free[class] = append(r.free[class], n)
