@@ -49,7 +49,7 @@ func (l *lock) LockUnchanged(count uint64) bool {
 	return count&1 == 0 && atomic.CompareAndSwapUint64(&l.count, count, count+1)
 }
 
-// Unlock gives the lock back.
+// Unlock gives the lock back. Nobody else changes the count while it is odd.
 func (l *lock) Unlock() { put(&l.count, l.count+1) }
 
 // Count is for Unchanged.
