@@ -50,7 +50,7 @@ func (l *lock) LockUnchanged(count uint64) bool {
 }
 
 // Unlock gives the lock back. Nobody else changes the count while it is odd.
-func (l *lock) Unlock() { put(&l.count, l.count+1) }
+func (l *lock) Unlock() { put(&l.count, l.Count()+1) }
 
 // Count is for Unchanged.
 func (l *lock) Count() uint64 { return atomic.LoadUint64(&l.count) }
