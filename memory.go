@@ -432,6 +432,8 @@ func (s *MemoryStore) finish(charges []Charge, lay *layout, h *head, m moment, t
 			c.Reset = 0
 		case sl.kind == kindBucket:
 			c.Reset = duration(sl.ready.Filled(t.state, m.now))
+		case sl.kind == kindSliding:
+			c.Reset = duration(sl.sliding().Ends(t.state) - m.now)
 		default:
 			c.Reset = duration(sl.reset(t, m))
 		}

@@ -142,7 +142,7 @@ func (sl *slot) reset(t tally, m moment) int64 {
 	case kindBucket:
 		return sl.ready.Filled(t.state, m.now)
 	case kindSliding:
-		return (t.state+1)*sl.step + sl.size - m.now
+		return sl.sliding().Ends(t.state) - m.now
 	case kindFixed:
 		f := sl.fixed(m.skew)
 		return f.Reset(algorithm.Counted{End: t.state, Used: t.used}, m.now)
