@@ -59,7 +59,8 @@ func NewMemoryStore(o MemoryOptions) *MemoryStore {
 	s.birth = s.clock.anchor / day * day
 	s.index.key = newHashKey()
 	for i := range s.index.shards {
-		s.index.shards[i].table.Store(newTable(smallestTable))
+		s.index.shards[i].table = &s.index.tables[i]
+		s.index.tables[i].Store(newTable(smallestTable))
 	}
 	s.bytes.Store(int64(len(s.index.shards)) * smallestTable * 8)
 	s.layouts.byShape = make(map[string]*layout)
@@ -105,43 +106,71 @@ func (s *MemoryStore) moment(now time.Time) moment {
 
 // A group is the charges of one key: a part of the charges of a request.
 type group struct {
-	hashed hashed
-	first  *Charge
-	from   int // the first of its tallies,
-	to     int // and the one behind its last
-	lay    *layout
-	nth    int  // of the request's
-	shared bool // hashed is the overflow key
-	n      number
-	head   *head
-	words  []uint64
-	count  uint64 // of the record's lock, since when it is the key's
+	hashed  hashed
+	first   *Charge
+	charges []Charge // the first and those after it
+	lay     *layout
+	head    *head
+	count   uint64 // of the record's lock, since when it is the key's
+	n       number
+	nth     int32 // of the request's
+	shared  bool  // hashed is the overflow key
 }
 
-// groupRoom and chargeRoom are how many groups and charges of a request need no
-// allocation.
-const groupRoom, chargeRoom = 6, 8
+// groupRoom is how many groups of a request need no allocation.
+const groupRoom = 6
 
-// groupsOf appends the groups of the charges to dst.
-func (s *MemoryStore) groupsOf(dst []group, charges []Charge) []group {
+// groupsOf appends the groups of the charges to dst. It is [ValidateCharges]
+// at the same time, but for keys that stand in two places, which apart finds.
+func (s *MemoryStore) groupsOf(dst []group, charges []Charge) ([]group, error) {
 	for i := 0; i < len(charges); {
-		c := &charges[i]
-		j := i + 1
-		for j < len(charges) && charges[j].Limits == c.Limits && charges[j].Key == c.Key {
-			j++
+		n, err := alike(charges[i:])
+		if err != nil {
+			return nil, err
 		}
+		c := &charges[i]
 		dst = append(dst, group{})
 		g := &dst[len(dst)-1]
-		g.first, g.from, g.to, g.nth = c, i, j, len(dst)-1
+		g.first, g.charges, g.nth = c, charges[i:i+n], int32(len(dst)-1)
 		g.hashed, g.lay = s.index.key.sum(c.Key), s.layoutOf(c.Limits)
-		i = j
+		for j := range dst[:len(dst)-1] {
+			if dst[j].hashed == g.hashed {
+				return nil, errApart
+			}
+		}
+		i += n
 	}
-	return dst
+	return dst, nil
+}
+
+// alike is how many charges, from the first on, are of the same key, and what
+// is wrong with them.
+func alike(charges []Charge) (n int, err error) {
+	first := &charges[0]
+	if err := first.validate(); err != nil {
+		return 1, err
+	}
+	seen := uint32(1) << (first.Index & 31) // limits
+	for n = 1; n < len(charges); n++ {
+		c := &charges[n]
+		if c.Key != first.Key {
+			break
+		}
+		if err := c.validate(); err != nil {
+			return n, err
+		}
+		if bit := uint32(1) << (c.Index & 31); c.Limits != first.Limits || seen&bit != 0 {
+			return n, errApart
+		} else {
+			seen |= bit
+		}
+	}
+	return n, nil
 }
 
 // share makes the group count under its overflow key.
 func (s *MemoryStore) share(g *group) {
-	g.hashed, g.shared = s.overflow(g.first, g.nth), true
+	g.hashed, g.shared = s.overflow(g.first, int(g.nth)), true
 }
 
 // overflow is the overflow key of a charge. The nth key of a request has one of
@@ -168,50 +197,47 @@ func (s *MemoryStore) decide(at time.Time, charges []Charge, take bool) (time.Ti
 	if at.IsZero() {
 		at = time.UnixMicro(m.now)
 	}
-	if len(charges) == 1 && charges[0].validate() == nil && s.decideOne(&charges[0], m, take) {
+	if s.decideOne(charges, m, take) {
 		return at, nil
 	}
-	if err := ValidateCharges(charges); err != nil {
+	var room [groupRoom]group
+	groups, err := s.groupsOf(room[:0], charges)
+	if err == nil {
+		err = s.decideAll(groups, m, take)
+	}
+	if err != nil {
 		return time.Time{}, err
 	}
-	var groups [groupRoom]group
-	var room [chargeRoom]tally
-	tallies := room[:]
-	if len(charges) > len(room) {
-		tallies = make([]tally, len(charges))
-	}
-	return at, s.decideAll(charges, s.groupsOf(groups[:0], charges), tallies[:len(charges)], m, take)
+	return at, nil
 }
 
-// decideOne decides a charge whose key has its record, laid out as it should
-// be, and that nobody changes meanwhile. It does nothing and returns false when
-// it is not so. It is what decideAll does, for the commonest case.
-func (s *MemoryStore) decideOne(c *Charge, m moment, take bool) bool {
-	lay, h := s.layoutOf(c.Limits), s.index.key.sum(c.Key)
-	n, head, words := s.lookup(h)
-	if n == 0 {
+// decideOne decides charges of one key that has its record, laid out as it
+// should be, which nobody changes meanwhile. It does nothing and returns false
+// when it is not so. It is what decideAll does, for the commonest case.
+func (s *MemoryStore) decideOne(charges []Charge, m moment, take bool) bool {
+	if len(charges) == 0 || charges[0].Limits != charges[len(charges)-1].Limits {
 		return false
 	}
-	count := head.mu.Count()
-	if !head.is(h) || head.layout.Load() != lay.id {
+	if n, err := alike(charges); n < len(charges) || err != nil {
 		return false
 	}
-	sl := &lay.slots[c.Index]
-	t := tally{slot: sl, words: words[sl.first:]}
-	s.check(&t, m, c.Amount)
-	if !take || t.wait > 0 {
+	lay := s.layoutOf(charges[0].Limits)
+	n, head, count := s.lookup(s.index.key.sum(charges[0].Key))
+	if n == 0 || head.layout.Load() != lay.id {
+		return false
+	}
+	if fits := s.checkAll(charges, lay, head, m); !take || !fits {
 		if !head.mu.Unchanged(count) {
 			return false
 		}
-	} else {
-		if head.mu.Lock() != count {
-			head.mu.Unlock()
-			return false
-		}
-		s.take(&t, m, c.Amount)
-		head.mu.Unlock()
+		s.finish(charges, lay, head, m, false)
+		return true
 	}
-	c.report(&t, m)
+	if !head.mu.LockUnchanged(count) {
+		return false
+	}
+	s.finish(charges, lay, head, m, true)
+	head.mu.Unlock()
 	return true
 }
 
@@ -219,11 +245,11 @@ func (s *MemoryStore) decideOne(c *Charge, m moment, take bool) bool {
 // while others keep changing what it is about.
 const mostTries = 4
 
-// decideAll decides charges, whose groups are given, each with a tally. Records
-// are read without a lock: who is denied, or only looks, is done when they
-// stayed as they were. Whoever takes locks them for as long as that takes, and
-// reads again what was changed in between.
-func (s *MemoryStore) decideAll(charges []Charge, groups []group, tallies []tally, m moment, take bool) error {
+// decideAll decides the charges of groups. Records are read without a
+// lock: who is denied, or only looks, is done when they stayed as they were.
+// Whoever takes locks them for as long as that takes, and reads again what was
+// changed in between.
+func (s *MemoryStore) decideAll(groups []group, m moment, take bool) error {
 	for tries := 1; ; tries++ {
 		for i := range groups {
 			s.reach(&groups[i], groups, m)
@@ -233,28 +259,29 @@ func (s *MemoryStore) decideAll(charges []Charge, groups []group, tallies []tall
 		} else if again {
 			continue
 		}
-		fits := s.checkAll(charges, groups, tallies, m)
-		if take && fits || tries >= mostTries {
-			if lockAll(groups) {
-				if !s.held(groups) {
-					unlockAll(groups)
-					continue
-				}
-				fits = s.checkAll(charges, groups, tallies, m)
+		fits := s.checkGroups(groups, m)
+		locked := take && fits || tries >= mostTries
+		if !locked {
+			if !unchanged(groups) {
+				continue
 			}
-			if take && fits {
-				s.takeAll(charges, tallies, m)
+		} else if lockAll(groups) {
+			if !s.held(groups) {
+				unlockAll(groups)
+				continue
 			}
-			unlockAll(groups)
-		} else if !unchanged(groups) {
-			continue
+			fits = s.checkGroups(groups, m)
 		}
-		for i := range charges {
-			charges[i].report(&tallies[i], m)
+		for i := range groups {
+			g := &groups[i]
+			s.finish(g.charges, g.lay, g.head, m, take && fits)
+		}
+		if locked {
+			unlockAll(groups)
 		}
 		for i := range groups {
 			if g := &groups[i]; g.shared {
-				s.reportShared(charges[g.from:g.to], g.nth, take && fits)
+				s.reportShared(g.charges, g.nth, take && fits)
 			}
 		}
 		return nil
@@ -284,26 +311,22 @@ func apart(groups []group) (again bool, err error) {
 // reach finds or makes the record of a group.
 func (s *MemoryStore) reach(g *group, groups []group, m moment) {
 	for {
-		if g.n, g.head, g.words = s.lookup(g.hashed); g.n == 0 {
+		if g.n, g.head, g.count = s.lookup(g.hashed); g.n == 0 {
 			if !s.insert(g, groups, m) {
 				s.share(g)
 			}
 			continue
 		}
-		g.count = g.head.mu.Count()
-		if s.isOf(g) {
+		if s.laidOut(g) {
 			return
 		}
 		s.relay(g, m)
 	}
 }
 
-// isOf reports whether the record that the group found is still the one of its
-// key and begins with its limits.
-func (s *MemoryStore) isOf(g *group) bool {
-	if !g.head.is(g.hashed) {
-		return false
-	}
+// laidOut reports whether the record that the group found begins with its
+// limits.
+func (s *MemoryStore) laidOut(g *group) bool {
 	id := g.head.layout.Load()
 	if id == g.lay.id {
 		return true
@@ -325,16 +348,18 @@ func unchanged(groups []group) bool {
 // lockAll locks the records, in the order of their numbers, and reports whether
 // one was changed since it was reached.
 func lockAll(groups []group) (changed bool) {
-	last := number(0)
-	for range groups {
-		var next *group
-		for i := range groups { // there are few
-			if g := &groups[i]; g.n > last && (next == nil || g.n < next.n) {
-				next = g
-			}
+	var room [groupRoom]int
+	order := room[:0]
+	for i := range groups { // there are few
+		j := i
+		for order = append(order, i); j > 0 && groups[order[j-1]].n > groups[i].n; j-- {
+			order[j] = order[j-1]
 		}
-		last = next.n
-		changed = next.head.mu.Lock() != next.count || changed
+		order[j] = i
+	}
+	for _, i := range order {
+		g := &groups[i]
+		changed = g.head.mu.Lock() != g.count || changed
 	}
 	return changed
 }
@@ -348,52 +373,78 @@ func unlockAll(groups []group) {
 // held reports whether the locked records are still those of their groups.
 func (s *MemoryStore) held(groups []group) bool {
 	for i := range groups {
-		if !s.isOf(&groups[i]) {
+		if g := &groups[i]; !g.head.is(g.hashed) || !s.laidOut(g) {
 			return false
 		}
 	}
 	return true
 }
 
-// checkAll fills in the tallies, and reports whether no charge but shadows
-// holds up the request.
-func (s *MemoryStore) checkAll(charges []Charge, groups []group, tallies []tally, m moment) (fits bool) {
+func (s *MemoryStore) checkGroups(groups []group, m moment) (fits bool) {
 	fits = true
 	for i := range groups {
 		g := &groups[i]
-		slots, words := g.lay.slots, g.words // the record begins with these
-		of := tallies[g.from:g.to]
-		for j := range of {
-			c, t := &charges[g.from+j], &of[j]
-			t.slot = &slots[c.Index]
-			t.words = words[t.slot.first:]
-			s.check(t, m, c.Amount)
-			fits = fits && (t.wait == 0 || c.Shadow)
-		}
+		fits = s.checkAll(g.charges, g.lay, g.head, m) && fits
 	}
 	return fits
 }
 
-// takeAll takes every charge that fits. The records are locked.
-func (s *MemoryStore) takeAll(charges []Charge, tallies []tally, m moment) {
-	for i := range tallies {
-		if t := &tallies[i]; t.wait == 0 {
-			s.take(t, m, charges[i].Amount)
+// checkAll checks charges of one key, notes in them what it finds, and reports
+// whether none but shadows holds up the request. Like finish it does itself
+// what is to be done of a bucket: that takes no longer than a call.
+func (s *MemoryStore) checkAll(charges []Charge, lay *layout, h *head, m moment) (fits bool) {
+	words := h.words(lay)
+	fits = true
+	for i := range charges {
+		c := &charges[i]
+		sl := &lay.slots[c.Index]
+		var t tally
+		if sl.kind == kindBucket && c.Amount <= sl.whole {
+			t.state, t.used, t.wait = sl.ready.Look(int64(atomic.LoadUint64(&words[sl.first])), m.now, c.Amount)
+		} else {
+			t = s.check(sl, words, m, c.Amount)
+		}
+		c.Used, c.RetryAfter, c.state = t.used, duration(t.wait), t.state
+		fits = fits && (t.wait == 0 || c.Shadow)
+	}
+	return fits
+}
+
+// finish fills in what else the store says of charges that were checked, and
+// with take takes those that fit: then the record is locked, and as it was.
+func (s *MemoryStore) finish(charges []Charge, lay *layout, h *head, m moment, take bool) {
+	words := h.words(lay)
+	for i := range charges {
+		c := &charges[i]
+		sl := &lay.slots[c.Index]
+		t := tally{used: c.Used, state: c.state}
+		switch {
+		case !take || c.RetryAfter != 0 || c.Amount == 0:
+		case sl.kind == kindBucket:
+			t.used, t.state = t.used+c.Amount, sl.ready.Charged(t.state, c.Amount)
+			put(&words[sl.first], uint64(t.state))
+		default:
+			t = s.take(sl, words, m.now, t, c.Amount)
+		}
+		c.Used, c.Shared = t.used, false
+		switch {
+		case t.used == 0:
+			c.Reset = 0
+		case sl.kind == kindBucket:
+			c.Reset = duration(sl.ready.Filled(t.state, m.now))
+		case sl.kind == kindSliding:
+			c.Reset = duration(sl.sliding().Ends(t.state) - m.now)
+		default:
+			c.Reset = duration(sl.reset(t, m))
 		}
 	}
 }
 
-// report fills in what the store says of a charge.
-func (c *Charge) report(t *tally, m moment) {
-	c.Used, c.Reset, c.RetryAfter = t.used, duration(t.reset(m)), duration(t.wait)
-	c.Shared = false
-}
-
-// reportShared is report of what was counted under the overflow key.
-func (s *MemoryStore) reportShared(charges []Charge, nth int, taken bool) {
+// reportShared is what finish leaves to say of what was counted under the overflow key.
+func (s *MemoryStore) reportShared(charges []Charge, nth int32, taken bool) {
 	for i := range charges {
 		c := &charges[i]
-		c.Shared, c.nth = true, int32(nth)
+		c.Shared, c.nth = true, nth
 		if taken && c.RetryAfter == 0 && c.Amount > 0 {
 			s.overflowed.Add(1)
 		}
@@ -419,14 +470,14 @@ func (s *MemoryStore) Adjust(_ context.Context, now time.Time, adjustments []Adj
 func (s *MemoryStore) adjust(a *Adjustment, m moment) {
 	c := a.Charge
 	a.Over = 0
-	g := group{first: c, lay: s.layoutOf(c.Limits), shared: c.Shared, nth: int(c.nth)}
+	g := group{first: c, lay: s.layoutOf(c.Limits), shared: c.Shared, nth: c.nth}
 	if c.Shared {
 		s.share(&g)
 	} else {
 		g.hashed = s.index.key.sum(c.Key)
 	}
 	for {
-		if g.n, g.head, g.words = s.lookup(g.hashed); g.n == 0 {
+		if g.n, g.head, _ = s.lookup(g.hashed); g.n == 0 {
 			if a.Delta <= 0 {
 				return // nothing is left of what was taken
 			}
@@ -444,13 +495,14 @@ func (s *MemoryStore) adjust(a *Adjustment, m moment) {
 	}
 	defer g.head.mu.Unlock()
 	from := &c.Limits.gauges[c.Index]
-	to := s.layout(g.head.layout.Load()).find(from)
+	lay := s.layout(g.head.layout.Load())
+	to, words := lay.find(from), g.head.words(lay)
 	switch {
 	case to == nil:
 	case a.Delta > 0:
-		used := s.add(to, g.words, m, a.Delta)
+		used := s.add(to, words, m, a.Delta)
 		a.Over = min(a.Delta, max(0, used-to.whole))
 	case a.Delta < 0:
-		s.refund(to, g.words, m, from, a.At.UnixMicro(), -a.Delta)
+		s.refund(to, words, m, from, a.At.UnixMicro(), -a.Delta)
 	}
 }

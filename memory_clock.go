@@ -14,7 +14,12 @@ type clock struct {
 	base   time.Time
 	anchor int64 // base in microseconds since the epoch
 	skew   atomic.Int64
+	next   atomic.Int64 // nanoseconds since base at which the wall clock is looked at again
 }
+
+// wallEvery is how often the wall clock is looked at. Reading it takes as long
+// as reading the monotonic one, and it only aligns windows of minutes and hours.
+const wallEvery = 100 * time.Millisecond
 
 func newClock() *clock {
 	base := time.Now()
@@ -26,8 +31,14 @@ type moment struct{ now, skew int64 }
 
 // read reads the clock, once.
 func (c *clock) read() moment {
+	since := time.Since(c.base)
+	if int64(since) < c.next.Load() {
+		return moment{now: c.anchor + since.Microseconds(), skew: c.skew.Load()}
+	}
 	t := time.Now()
-	return c.place(t.UnixMicro(), t.Sub(c.base))
+	since = t.Sub(c.base)
+	c.next.Store(int64(since + wallEvery))
+	return c.place(t.UnixMicro(), since)
 }
 
 // place makes a moment of what the two clocks say.

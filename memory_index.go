@@ -14,11 +14,12 @@ import (
 // a reader of the old one finds everything in it or looks again under the lock.
 type index struct {
 	key    hashKey
+	tables [256]atomic.Pointer[table] // beside each other, for those who only read
 	shards [256]shard
 }
 
 type shard struct {
-	table atomic.Pointer[table]
+	table *atomic.Pointer[table] // its own of index.tables
 
 	mu     sync.Mutex // guards what follows, and every change of the table
 	live   int        // entries that lead to a record
@@ -51,20 +52,22 @@ func (s *MemoryStore) find(h hashed) number {
 	return n
 }
 
-// lookup returns the record of h and its number, 0 when there is none.
-func (s *MemoryStore) lookup(h hashed) (number, *head, []uint64) {
-	entries := s.index.shards[h.shard()].table.Load().entries
+// lookup returns the record of h, its number, 0 when there is none, and its
+// lock's count before it was seen to be the one of h.
+func (s *MemoryStore) lookup(h hashed) (n number, d *head, count uint64) {
+	entries := s.index.tables[h.shard()].Load().entries
 	tag, mask := h.tag(), uint32(len(entries)-1)
 	for i := tag & mask; ; i = (i + 1) & mask {
 		e := entries[i].Load()
 		if e == 0 {
-			return 0, nil, nil
+			return 0, nil, 0
 		}
 		if uint32(e>>32) != tag || uint32(e) == removed {
 			continue
 		}
-		if d, words := s.records.at(number(e)); d.is(h) {
-			return number(e), d, words
+		d = s.records.at(number(e))
+		if count = d.mu.Count(); d.is(h) {
+			return number(e), d, count
 		}
 	}
 }

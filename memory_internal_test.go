@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -435,6 +436,54 @@ func TestMemoryStoreAllocatesNothing(t *testing.T) {
 			t.Errorf("%v: %v allocations a decision", limits.At(0), n)
 		}
 	}
+	rule := MustLimits(Limit{Unit: Requests, Amount: 1 << 40, Window: time.Hour, Algorithm: FixedWindow})
+	var charges []Charge
+	for i := range groupRoom {
+		charges = append(charges, rule.Charges("rule "+strconv.Itoa(i), Amounts{Requests: 1})...)
+	}
+	take(t, s, now, charges...)
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := s.Take(ctx, now, charges); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a decision on %d keys", n, groupRoom)
+	}
+}
+
+// TestMemoryStoreValidates: the store, which looks at charges in its own order,
+// refuses those that ValidateCharges refuses and no other, and takes nothing of
+// them.
+func TestMemoryStoreValidates(t *testing.T) {
+	sets := []*Limits{
+		MustLimits(PerMinute(Requests, 1<<40), PerMinute(Tokens, 1<<40)),
+		MustLimits(PerMinute(Requests, 1<<40), PerMinute(Tokens, 1<<40)), // alike, and another
+		nil,
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		charges := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Charge {
+			return Charge{
+				Key:    rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key"),
+				Limits: sets[rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 1, 2}).Draw(t, "limits")],
+				Index:  rapid.SampledFrom([]int{0, 0, 1, 1, 0, 1, 2, -1}).Draw(t, "index"),
+				Amount: rapid.SampledFrom([]int64{0, 1, 1, MaxAmount / 4, -1, MaxAmount + 1}).Draw(t, "amount"),
+			}
+		}), 0, 4).Draw(t, "charges")
+		s := NewMemoryStore(MemoryOptions{})
+		want := ValidateCharges(charges)
+		if _, err := s.Take(ctx, noon, charges); (err == nil) != (want == nil) {
+			t.Fatalf("Take: %v, ValidateCharges: %v", err, want)
+		}
+		if want == nil {
+			return
+		}
+		for _, key := range []string{"a", "b", "c"} {
+			c := sets[0].Charges(key, Amounts{Requests: 1, Tokens: 1})
+			if _, err := s.Look(ctx, noon, c); err != nil || c[0].Used != 0 || c[1].Used != 0 {
+				t.Fatalf("after a request that was refused: %+v, %v", c, err)
+			}
+		}
+	})
 }
 
 // TestClock: the clock never jumps, whatever becomes of the wall clock, and
@@ -462,4 +511,29 @@ func TestClock(t *testing.T) {
 			t.Errorf("%+v: skew = %d", step, m.skew)
 		}
 	}
+}
+
+// TestClockLooksAtTheWall: the wall clock is not read at every decision, and a
+// change of it is seen soon all the same.
+func TestClockLooksAtTheWall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		first := c.read()
+		if first.skew != 0 || first.now != time.Now().UnixMicro() {
+			t.Fatalf("%+v at %v", first, time.Now())
+		}
+		// As if the wall clock had been set forward: time in here only flows.
+		c.anchor -= time.Hour.Microseconds()
+		time.Sleep(wallEvery - 1)
+		if m := c.read(); m.skew != 0 {
+			t.Errorf("%+v: the wall clock was looked at early", m)
+		}
+		time.Sleep(time.Nanosecond)
+		for range 2 { // by looking, and without
+			want := moment{now: time.Now().Add(-time.Hour).UnixMicro(), skew: time.Hour.Microseconds()}
+			if m := c.read(); m != want {
+				t.Errorf("%+v, want %+v", m, want)
+			}
+		}
+	})
 }

@@ -2,7 +2,6 @@ package penstock
 
 import (
 	"math"
-	"slices"
 	"time"
 )
 
@@ -62,7 +61,8 @@ func (s *MemoryStore) insert(g *group, groups []group, m moment) bool {
 	for !s.hold(g.lay, 1) {
 		g.lay = s.cacheLayout(g.first.Limits)
 	}
-	head, words := s.records.at(g.n)
+	head := s.records.at(g.n)
+	words := head.words(g.lay)
 	for i := range g.lay.slots {
 		g.lay.slots[i].fresh(words)
 	}
@@ -120,10 +120,11 @@ func (s *MemoryStore) relay(g *group, m moment) {
 	if n == 0 {
 		return
 	}
-	head, words := s.records.at(n)
+	head := s.records.at(n)
 	head.mu.Lock()
 	defer head.mu.Unlock()
 	old := s.layout(head.layout.Load())
+	words := head.words(old)
 	g.lay = s.layoutOf(g.first.Limits)
 	if old == g.lay || old.prefix == g.lay {
 		return
@@ -147,8 +148,8 @@ func (s *MemoryStore) relay(g *group, m moment) {
 		return
 	}
 	to, _ := s.records.take(next.class, s.keptRoom) // a key that is in keeps its room
-	toHead, toWords := s.records.at(to)
-	putAll(toWords, fresh)
+	toHead := s.records.at(to)
+	putAll(toHead.words(next), fresh)
 	toHead.occupy(g.hashed, next)
 	x.replace(g.hashed, n, to)
 	s.vacate(head, n)
@@ -232,10 +233,7 @@ func (s *MemoryStore) sweepSome(x *shard, entries int, except []group, m moment)
 		if e == 0 || uint32(e) == removed {
 			continue
 		}
-		if slices.ContainsFunc(except, func(g group) bool { return g.n == number(e) }) {
-			continue
-		}
-		if s.drop(number(e), m) {
+		if !reached(except, number(e)) && s.drop(number(e), m) {
 			x.remove(x.cursor)
 			dropped++
 		}
@@ -243,12 +241,23 @@ func (s *MemoryStore) sweepSome(x *shard, entries int, except []group, m moment)
 	return dropped
 }
 
+// reached reports whether one of the groups has the record n.
+func reached(groups []group, n number) bool {
+	for i := range groups {
+		if groups[i].n == n {
+			return true
+		}
+	}
+	return false
+}
+
 // drop frees a record when nothing is on it, and looks without a lock first,
 // since mostly something is. One that is in use is not idle, so nobody waits
 // for its lock. The shard of its key is locked.
 func (s *MemoryStore) drop(n number, m moment) bool {
-	head, words := s.records.at(n)
+	head := s.records.at(n)
 	l := s.layout(head.layout.Load())
+	words := head.words(l)
 	if !s.allIdle(l, words, m) || !head.mu.TryLock() {
 		return false
 	}

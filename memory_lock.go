@@ -13,11 +13,11 @@ import (
 //
 // It is held for some nanoseconds, and never by anyone who waits for a lock of
 // another kind but the allocators', so waiting is turning round a few times.
-type lock struct{ count atomic.Uint64 }
+type lock struct{ count uint64 }
 
 // Lock takes the lock, and returns what Count would have said before.
 func (l *lock) Lock() (count uint64) {
-	if n := l.count.Load(); n&1 == 0 && l.count.CompareAndSwap(n, n+1) {
+	if n := l.Count(); l.LockUnchanged(n) {
 		return n
 	}
 	return l.wait()
@@ -26,7 +26,7 @@ func (l *lock) Lock() (count uint64) {
 func (l *lock) wait() uint64 {
 	const turns, yields, pause = 50, 100, 50 * time.Microsecond
 	for i := 0; ; i++ {
-		if n := l.count.Load(); n&1 == 0 && l.count.CompareAndSwap(n, n+1) {
+		if n := l.Count(); l.LockUnchanged(n) {
 			return n
 		}
 		switch {
@@ -41,16 +41,20 @@ func (l *lock) wait() uint64 {
 
 // TryLock takes the lock if nobody holds it.
 func (l *lock) TryLock() bool {
-	n := l.count.Load()
-	return n&1 == 0 && l.count.CompareAndSwap(n, n+1)
+	return l.LockUnchanged(l.Count())
 }
 
-// Unlock gives the lock back.
-func (l *lock) Unlock() { l.count.Add(1) }
+// LockUnchanged takes the lock if nobody has held it since Count said count.
+func (l *lock) LockUnchanged(count uint64) bool {
+	return count&1 == 0 && atomic.CompareAndSwapUint64(&l.count, count, count+1)
+}
+
+// Unlock gives the lock back. Nobody else changes the count while it is odd.
+func (l *lock) Unlock() { put(&l.count, l.Count()+1) }
 
 // Count is for Unchanged.
-func (l *lock) Count() uint64 { return l.count.Load() }
+func (l *lock) Count() uint64 { return atomic.LoadUint64(&l.count) }
 
 // Unchanged reports whether nobody has held the lock since Count said count, so
 // that what was read in between is how the record stood at one moment.
-func (l *lock) Unchanged(count uint64) bool { return count&1 == 0 && l.count.Load() == count }
+func (l *lock) Unchanged(count uint64) bool { return count&1 == 0 && l.Count() == count }

@@ -31,7 +31,16 @@ func TestLock(t *testing.T) {
 	if !l.TryLock() {
 		t.Error("not given back")
 	}
+	held := l.Count()
 	l.Unlock()
+	for _, count := range []uint64{before, held} {
+		if l.LockUnchanged(count) {
+			t.Errorf("taken as it was at %d", count)
+		}
+	}
+	if now := l.Count(); !l.LockUnchanged(now) || l.LockUnchanged(now) || l.LockUnchanged(l.Count()) {
+		t.Error("not taken, or taken twice")
+	}
 }
 
 // TestLockExcludes: who waits gets it, at any length of wait, and one at a time.

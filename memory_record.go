@@ -28,8 +28,9 @@ type number uint32
 const slabLen = 1024
 
 // classWords is how many words the records of a class have: 1 for a bucket, 2
-// for a fixed window, 3 for a sliding one, and sums of them.
-var classWords = [...]int{1, 2, 3, 4, 5, 7, 9, 13, 21, 33, 65, 3 * MaxLimits}
+// for a fixed window, 3 for a sliding one, and sums of them. With its head a
+// record of 1 or 5 lies in one cache line.
+var classWords = [...]int{1, 2, 3, 5, 7, 9, 13, 21, 33, 65, 3 * MaxLimits}
 
 // classFor is the smallest class with room for so many words.
 func classFor(words int) int {
@@ -45,9 +46,9 @@ const headWords = int(unsafe.Sizeof(head{}) / 8)
 
 // A slab is the records of one class that lie together.
 type slab struct {
-	words  []uint64
-	stride int // words a record, its head with them
-	class  int
+	first  unsafe.Pointer // of slabLen records
+	stride uint32         // bytes a record
+	class  uint32
 }
 
 // records are the records of all classes.
@@ -59,13 +60,17 @@ type records struct {
 }
 
 // at returns the record with a number that is or was in use.
-func (r *records) at(n number) (*head, []uint64) {
+func (r *records) at(n number) *head {
 	s := &(*r.slabs.Load())[n/slabLen]
-	first := int(n%slabLen) * s.stride
-	w := s.words[first : first+s.stride : first+s.stride]
 	// The first words are a head: it is as long as they are, and like them it
 	// has no pointers and lies at a multiple of 8.
-	return (*head)(unsafe.Pointer(&w[0])), w[headWords:]
+	return (*head)(unsafe.Add(s.first, n%slabLen*number(s.stride)))
+}
+
+// words returns the words of a record with the layout l, or with one of the same
+// class.
+func (d *head) words(l *layout) []uint64 {
+	return unsafe.Slice((*uint64)(unsafe.Add(unsafe.Pointer(d), unsafe.Sizeof(*d))), classWords[l.class])
 }
 
 // take returns the number of a free record of the class. Where a new slab is
@@ -92,7 +97,8 @@ func (r *records) grow(class int, room func(bytes int64) bool) bool {
 	}
 	first := number(len(list)) * slabLen
 	stride := headWords + classWords[class]
-	list = append(list, slab{words: make([]uint64, slabLen*stride), stride: stride, class: class})
+	words := make([]uint64, slabLen*stride)
+	list = append(list, slab{first: unsafe.Pointer(&words[0]), stride: uint32(8 * stride), class: uint32(class)})
 	r.slabs.Store(&list)
 	for n := first + slabLen - 1; n > first; n-- {
 		r.free[class] = append(r.free[class], n)

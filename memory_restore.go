@@ -333,7 +333,8 @@ func (d *restored) admit(h hashed, l *layout) []uint64 {
 	}
 	s.hold(l, 1)
 	s.keys.Add(1)
-	head, words := s.records.at(n)
+	head := s.records.at(n)
+	words := head.words(l)
 	for i := range l.slots {
 		l.slots[i].fresh(words)
 	}

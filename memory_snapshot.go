@@ -93,10 +93,11 @@ func (e *snapshot) shard(x *shard) {
 
 // record appends the key of a record, if something counts there.
 func (e *snapshot) record(tag uint32, n number) {
-	head, words := e.store.records.at(n)
+	head := e.store.records.at(n)
 	head.mu.Lock()
 	defer head.mu.Unlock()
 	l := e.store.layout(head.layout.Load())
+	words := head.words(l)
 	begin, counts := len(e.buf), false
 	number, known := e.numbers[l.id]
 	if !known {

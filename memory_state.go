@@ -69,42 +69,44 @@ func (s *MemoryStore) widen(w []uint64, st *algorithm.Steps, words int) {
 	st.Ring, st.Head = wide, 0
 }
 
-// A tally is a slot and how it stands at a moment.
+// A tally is how a slot stands at a moment.
 type tally struct {
-	slot  *slot
-	words []uint64 // from the slot's first on
-	used  int64    // what counts
-	wait  int64    // how long until the cost fits, 0 if it does
+	used int64 // what counts
+	wait int64 // how long until the cost fits, 0 if it does
 	// The state, brought up to the moment: of a bucket what was spent, of a
 	// fixed window its end, of a sliding one the number of its newest step.
 	state int64
-	// same says that a charge falls in the newest step of a sliding window and
-	// none has ended, so that it is added to two words and that is all.
-	same bool
 }
 
-// check fills in how the slot stands, and whether cost fits; 0 always does. It
+// same reports whether a charge falls in the newest step of a sliding window,
+// the number of which is given, and none has ended, so that it is added to two
+// words and that is all. There is no room there for what goes beyond a limit.
+func (sl *slot) same(newest, live, total, now, cost int64) bool {
+	return live != 0 && now < (newest+1)*sl.step && total+cost <= sl.amount
+}
+
+// check says how the slot stands, and whether cost fits; 0 always does. It
 // changes nothing, and needs no lock where it is asked afterwards whether the
 // record stayed as it was: of words that do not belong together it makes
 // numbers without a meaning.
-func (s *MemoryStore) check(t *tally, m moment, cost int64) {
-	sl, w := t.slot, t.words
+func (s *MemoryStore) check(sl *slot, words []uint64, m moment, cost int64) (t tally) {
 	if cost > sl.whole && sl.overdraw {
 		// It fits when nothing is used.
-		if s.check(t, m, 0); t.used > 0 {
-			t.wait = t.reset(m)
+		if t = s.check(sl, words, m, 0); t.used > 0 {
+			t.wait = sl.reset(t, m)
 		}
-		return
+		return t
 	}
-	t.wait = 0
+	if sl.kind == kindBucket {
+		t.state, t.used, t.wait = sl.ready.Look(int64(atomic.LoadUint64(&words[sl.first])), m.now, cost)
+		return t
+	}
+	w := words[sl.first:]
 	switch sl.kind {
-	case kindBucket:
-		t.state, t.used, t.wait = sl.ready.Look(int64(atomic.LoadUint64(&w[0])), m.now, cost)
 	case kindSliding:
-		w0, total := atomic.LoadUint64(&w[0]), int64(atomic.LoadUint64(&w[1]))
-		t.used, t.state = total, int64(w0)>>8
-		t.same = w0&0xff != 0 && m.now < (t.state+1)*sl.step && total+cost <= sl.amount
-		if !t.same {
+		w0 := atomic.LoadUint64(&w[0])
+		t.used, t.state = int64(atomic.LoadUint64(&w[1])), int64(w0)>>8
+		if !sl.same(t.state, int64(w0&0xff), t.used, m.now, cost) {
 			var one [1]uint64
 			st := s.load(w, &one)
 			t.used, t.wait = sl.sliding().Peek(&st, m.now, cost, sl.amount)
@@ -125,14 +127,14 @@ func (s *MemoryStore) check(t *tally, m moment, cost int64) {
 			t.wait = guess
 		}
 	}
+	return t
 }
 
 // guess is the wait for a request in flight to end, which no store can know.
 const guess = 1_000_000
 
 // reset is how long until nothing is used if nobody takes.
-func (t *tally) reset(m moment) int64 {
-	sl := t.slot
+func (sl *slot) reset(t tally, m moment) int64 {
 	if t.used == 0 {
 		return 0
 	}
@@ -140,7 +142,7 @@ func (t *tally) reset(m moment) int64 {
 	case kindBucket:
 		return sl.ready.Filled(t.state, m.now)
 	case kindSliding:
-		return (t.state+1)*sl.step + sl.size - m.now
+		return sl.sliding().Ends(t.state) - m.now
 	case kindFixed:
 		f := sl.fixed(m.skew)
 		return f.Reset(algorithm.Counted{End: t.state, Used: t.used}, m.now)
@@ -148,17 +150,19 @@ func (t *tally) reset(m moment) int64 {
 	return 0
 }
 
-// take charges cost to the slot, whether it fits or not, and brings its tally
-// up to that. The record is locked, and is as it was when it was checked.
-func (s *MemoryStore) take(t *tally, m moment, cost int64) {
-	sl, w := t.slot, t.words
-	switch {
-	case cost == 0:
-	case sl.kind == kindBucket:
+// take charges cost to the slot, whether it fits or not, and returns how it
+// stands then. The record is locked, and is as it was when it was checked, with
+// the tally that is given.
+func (s *MemoryStore) take(sl *slot, words []uint64, now int64, t tally, cost int64) tally {
+	if sl.kind == kindBucket {
 		t.state = sl.ready.Charged(t.state, cost)
 		t.used += cost
-		put(&w[0], uint64(t.state))
-	case t.same:
+		put(&words[sl.first], uint64(t.state))
+		return t
+	}
+	w := words[sl.first:]
+	switch {
+	case sl.kind == kindSliding && sl.same(int64(w[0])>>8, int64(w[0]&0xff), int64(w[1]), now, cost):
 		t.used += cost
 		put(&w[1], uint64(t.used))
 		if w[2] != 0 {
@@ -168,15 +172,15 @@ func (s *MemoryStore) take(t *tally, m moment, cost int64) {
 	case sl.kind == kindSliding:
 		var one [1]uint64
 		st, p := s.load(w, &one), sl.sliding()
-		p.Advance(&st, m.now)
-		if st.Len == len(st.Ring) && p.Opens(&st, m.now) {
+		p.Advance(&st, now)
+		if st.Len == len(st.Ring) && p.Opens(&st, now) {
 			s.widen(w, &st, st.Len+1)
 		}
-		p.Take(&st, m.now, cost)
+		p.Take(&st, now, cost)
 		s.save(w, &st)
 		t.used, t.state = st.Total, st.Newest
 	case sl.kind == kindFixed:
-		c := sl.fixed(m.skew).Take(algorithm.Counted{End: t.state, Used: t.used}, cost)
+		c := algorithm.Fixed{}.Take(algorithm.Counted{End: t.state, Used: t.used}, cost)
 		t.used = c.Used
 		put(&w[0], uint64(c.End))
 		put(&w[1], uint64(c.Used))
@@ -184,6 +188,7 @@ func (s *MemoryStore) take(t *tally, m moment, cost int64) {
 		t.used += cost
 		put(&w[0], uint64(t.used))
 	}
+	return t
 }
 
 // newest is the word of the newest step in the ring of a sliding window.
@@ -195,18 +200,12 @@ func (s *MemoryStore) newest(w []uint64) *uint64 {
 // add charges amount to the slot now, whether it fits or not, and returns what
 // is used then. The record is locked.
 func (s *MemoryStore) add(sl *slot, words []uint64, m moment, amount int64) (used int64) {
-	t := tally{slot: sl, words: words[sl.first:]}
-	s.check(&t, m, 0)
-	t.same = false // that has no room for what goes beyond a limit
-	s.take(&t, m, amount)
-	return t.used
+	return s.take(sl, words, m.now, s.check(sl, words, m, 0), amount).used
 }
 
 // used is what counts in the slot now.
 func (s *MemoryStore) used(sl *slot, words []uint64, m moment) int64 {
-	t := tally{slot: sl, words: words[sl.first:]}
-	s.check(&t, m, 0)
-	return t.used
+	return s.check(sl, words, m, 0).used
 }
 
 // refund gives back amount of a charge that was taken at the time at under the

@@ -45,9 +45,11 @@ type Charge struct {
 
 	// Shared says that the Overflow key was charged.
 	Shared bool
-	// Of a Shared charge without an Overflow key: the how manieth key of its
-	// request it is.
-	nth int32
+	// Notes of the memory store: what it found when it checked the charge (see
+	// tally), and of a Shared one without an Overflow key, the how manieth key
+	// of its request it is.
+	nth   int32
+	state int64
 	// Status is how the limit stands under the key.
 	Status
 }

@@ -64,7 +64,13 @@ func (b *Bucket) Settled(spent, now int64) (settled, minted int64) {
 // Look is Settled and Wait in one, and what the level lacks to the capacity; a
 // cost of 0 always fits.
 func (b *Bucket) Look(spent, now, cost int64) (settled, lacks, wait int64) {
-	settled, minted := b.Settled(spent, now)
+	minted, since := int64(0), now-b.birth
+	if since >= 0 { // as ever; a call would take as long
+		minted, _ = b.mint.of(since)
+	} else {
+		minted = b.minted(now)
+	}
+	settled = max(spent, minted-b.Capacity)
 	if lacks = settled - (minted - b.Capacity); lacks < 0 { // too much debt to count
 		lacks = math.MaxInt64
 	}
@@ -83,7 +89,15 @@ func (*Bucket) Charged(settled, cost int64) int64 { return add(settled, cost) }
 // Filled is how long until the level is Capacity again if nobody takes, of a
 // state that is Settled and lacks something.
 func (b *Bucket) Filled(settled, now int64) int64 {
-	return b.mintedAt(add(settled, b.Capacity)) - now
+	full := add(settled, b.Capacity)
+	if full < 0 {
+		return b.mintedAt(full) - now
+	}
+	q, rest := b.pour.of(full)
+	if rest {
+		q++
+	}
+	return add(b.birth, q) - now
 }
 
 // Level is what could be taken now; negative in debt.

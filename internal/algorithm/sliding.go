@@ -60,21 +60,21 @@ func (s *Steps) number(w uint64) int64 {
 	return s.Newest - (s.Newest-int64(w>>amountBits))&stepMask
 }
 
-// ends is when the charges of a step stop counting.
-func (p Sliding) ends(step int64) int64 { return (step+1)*p.Step + p.Size }
+// Ends is when the charges of a step stop counting.
+func (p Sliding) Ends(step int64) int64 { return (step+1)*p.Step + p.Size }
 
 // Advance forgets the steps that no longer count now.
 func (p Sliding) Advance(s *Steps, now int64) {
 	if s.Len == 0 {
 		return
 	}
-	if p.ends(s.Newest) <= now { // all of them: the common case of a caller that comes back
+	if p.Ends(s.Newest) <= now { // all of them: the common case of a caller that comes back
 		s.Head, s.Len, s.Total = 0, 0, 0
 		return
 	}
 	for s.Len > 0 {
 		w := *s.word(0)
-		if p.ends(s.number(w)) > now {
+		if p.Ends(s.number(w)) > now {
 			return
 		}
 		s.pop(w)
@@ -86,7 +86,7 @@ func (p Sliding) Advance(s *Steps, now int64) {
 // change the state meanwhile; then what it says is of no use, but no harm is
 // done.
 func (p Sliding) Peek(s *Steps, now, cost, amount int64) (total, wait int64) {
-	if s.Len == 0 || p.ends(s.Newest) <= now {
+	if s.Len == 0 || p.Ends(s.Newest) <= now {
 		total = 0
 	} else {
 		total = s.Total
@@ -94,7 +94,7 @@ func (p Sliding) Peek(s *Steps, now, cost, amount int64) (total, wait int64) {
 	i := 0
 	for ; total > 0 && i < s.Len; i++ {
 		w := atomic.LoadUint64(s.word(i))
-		if p.ends(s.number(w)) > now {
+		if p.Ends(s.number(w)) > now {
 			break
 		}
 		total -= int64(w & amountMask)
@@ -109,7 +109,7 @@ func (p Sliding) Peek(s *Steps, now, cost, amount int64) (total, wait int64) {
 	for ; i < s.Len; i++ {
 		w := atomic.LoadUint64(s.word(i))
 		if over -= int64(w & amountMask); over <= 0 {
-			return total, p.ends(s.number(w)) - now
+			return total, p.Ends(s.number(w)) - now
 		}
 	}
 	return total, Never // unreachable: the words add up to Total
@@ -154,7 +154,7 @@ func (p Sliding) Take(s *Steps, now, cost int64) {
 // The state is Advanced.
 func (p Sliding) Refund(s *Steps, from Sliding, now, at, amount int64) {
 	taken := floorDiv(at, from.Step)
-	if from.ends(taken) <= now {
+	if from.Ends(taken) <= now {
 		return
 	}
 	step := p.stepEnding((taken + 1) * from.Step)
@@ -208,7 +208,7 @@ func (p Sliding) Wait(s *Steps, now, cost, amount int64) int64 {
 		w := *s.word(i)
 		over -= int64(w & amountMask)
 		if over <= 0 {
-			return p.ends(s.number(w)) - now
+			return p.Ends(s.number(w)) - now
 		}
 	}
 	return Never // unreachable: the words add up to Total
@@ -220,7 +220,7 @@ func (p Sliding) Reset(s *Steps, now int64) int64 {
 	if s.Len == 0 {
 		return 0
 	}
-	return p.ends(s.Newest) - now
+	return p.Ends(s.Newest) - now
 }
 
 // Remap moves the live steps of from, counted under p, into the empty steps
