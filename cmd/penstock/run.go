@@ -89,6 +89,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return config.Load(path, flags, os.LookupEnv)
 	}
 	setCollector(os.LookupEnv, memoryOfProcess)
+	quietStandardLog(stderr)
 	s, err := server.New(server.Options{Load: load, Log: stderr})
 	if err != nil {
 		return err

@@ -44,6 +44,9 @@ func worker(ctx context.Context, args []string, stdout io.Writer) error {
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%q belongs to no flag", rest[0])
 	}
+	if err == nil && o.Capacity < 1 {
+		err = fmt.Errorf("--capacity is %d: a worker runs at least one request", o.Capacity)
+	}
 	if err != nil {
 		return usageError{err}
 	}

@@ -75,8 +75,12 @@ type ending struct {
 
 func (e *ending) Read(p []byte) (int, error) {
 	n, err := e.ReadCloser.Read(p)
-	if err == io.EOF {
+	switch {
+	case err == io.EOF:
 		e.x.finish()
+	case err != nil && e.x.r.Context().Err() == nil:
+		e.x.g.Metrics.Own(reply.UpstreamError.String())
+		e.x.failing(reply.UpstreamError, err)
 	}
 	return n, err
 }
@@ -156,16 +160,20 @@ func (a *answer) Read(p []byte) (int, error) {
 	// The client must not take what it has for the whole answer: it is told
 	// why where that fits, and the connection is cut.
 	x.broken, a.err = err, err
-	if whole := a.whole(p[:n]); whole >= 0 && x.r.Context().Err() == nil {
-		n = whole
-		code, message := reply.UpstreamError, "The worker broke off."
+	if x.r.Context().Err() == nil {
+		code, message, why := reply.UpstreamError, "The worker broke off.", err
 		switch {
 		case errors.Is(err, errOverrun):
 			code, message = reply.RateLimitExceeded, "The answer has used up the limit."
 		case errors.Is(context.Cause(x.ctx), errTimeout):
-			code, message = reply.UpstreamTimeout, "The answer took too long."
+			code, message, why = reply.UpstreamTimeout, "The answer took too long.", errTimeout
 		}
-		a.last = a.meter.ErrorEvent(code.String(), message)
+		x.g.Metrics.Own(code.String())
+		x.failing(code, why)
+		if whole := a.whole(p[:n]); whole >= 0 {
+			n = whole
+			a.last = a.meter.ErrorEvent(code.String(), message)
+		}
 	}
 	if n == 0 {
 		return a.Read(p)

@@ -217,6 +217,9 @@ const usageRoom = 64
 func (x *exchange) peek() bool {
 	body, problem := x.readBody()
 	if problem != nil {
+		if problem.Code == reply.Overloaded {
+			x.failing(problem.Code, errOverloaded)
+		}
 		x.cut = true
 		x.refuse(*problem)
 		return false
@@ -429,7 +432,18 @@ func (x *exchange) refuse(d reply.Denial) {
 	x.close()
 	x.setLimits(h)
 	x.status = d.Code.Status()
+	x.g.Metrics.Own(d.Code.String())
 	x.rules.Errors.Write(x.w, x.r, x.endpoint.Dialect, d)
+}
+
+// errOverloaded says what to do about bodies that find no memory.
+var errOverloaded = errors.New("the bodies that are held have used up max_buffered_bytes: raise it, or let fewer requests in at a time")
+
+// failing logs a request that a worker or the gateway fails.
+func (x *exchange) failing(code reply.Code, err error) {
+	v := traffic.Verdict{Code: code.String()}
+	x.describe(&v)
+	x.rules.Decisions.Failed(time.Now(), &v, err)
 }
 
 // requestID is the client's own where that may stand in a log, else a new one.

@@ -185,13 +185,14 @@ func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	case x.r.Context().Err() != nil:
 		x.status = statusClientClosed
 	case errors.Is(context.Cause(x.ctx), errTimeout):
+		x.failing(reply.UpstreamTimeout, errTimeout)
 		x.refuse(reply.Denial{Code: reply.UpstreamTimeout})
 	case !x.sent:
 		x.standing = nil // what it says was given back
-		x.g.Log.Warn("no worker could be reached", "request_id", x.id, "error", err)
+		x.failing(reply.NoWorker, err)
 		x.refuse(reply.Denial{Code: reply.NoWorker})
 	default:
-		x.g.Log.Warn("no worker answered", "request_id", x.id, "error", err)
+		x.failing(reply.UpstreamError, err)
 		x.refuse(reply.Denial{Code: reply.UpstreamError})
 	}
 }

@@ -58,12 +58,22 @@ func (l *Log) Decided(now time.Time, v *traffic.Verdict) {
 	if v.Allowed && !v.Shadow && l.which == Denied {
 		return
 	}
+	l.write(now, v, nil)
+}
+
+// Failed writes the line of a request that came at now and that no limit denied:
+// a worker or the gateway has failed it, with an error.
+func (l *Log) Failed(now time.Time, v *traffic.Verdict, err error) { l.write(now, v, err) }
+
+func (l *Log) write(now time.Time, v *traffic.Verdict, err error) {
 	dropped, write := l.sample(now, v)
 	if !write {
 		return
 	}
 	message, level := "request denied", slog.LevelWarn
 	switch {
+	case err != nil:
+		message = "request failed"
 	case v.Shadow:
 		message, level = "request would be denied", slog.LevelInfo
 	case v.Allowed:
@@ -83,7 +93,9 @@ func (l *Log) Decided(now time.Time, v *traffic.Verdict) {
 	}
 	add("path", v.Path)
 	add("model", v.Model)
-	if !v.Allowed || v.Shadow {
+	if err != nil {
+		add("error", err.Error())
+	} else if !v.Allowed || v.Shadow {
 		attrs = append(attrs, slog.Float64("wait_seconds", v.Wait.Seconds()))
 	}
 	add("request_id", v.RequestID)
@@ -105,13 +117,17 @@ func (l *Log) sample(now time.Time, v *traffic.Verdict) (dropped int, write bool
 	if v.Allowed && !v.Shadow {
 		return 0, true
 	}
-	s := l.rules[v.Rule]
+	name := v.Rule
+	if name == "" {
+		name = v.Code
+	}
+	s := l.rules[name]
 	if s == nil {
 		if len(l.rules) >= mostRules { // names of rules that reloads have replaced
 			clear(l.rules)
 		}
 		s = &second{at: now}
-		l.rules[v.Rule] = s
+		l.rules[name] = s
 	}
 	// A request that waited long comes with an earlier time: it is of the
 	// present second, too.

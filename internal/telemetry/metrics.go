@@ -56,6 +56,7 @@ type Metrics struct {
 	near      *prometheus.CounterVec
 	cost      *prometheus.CounterVec
 	unlisted  *prometheus.CounterVec
+	own       *prometheus.CounterVec
 	estimate  prometheus.Histogram
 	state     prometheus.Counter
 
@@ -129,6 +130,7 @@ func NewMetrics(prefix string, g Gauges) *Metrics {
 	m.waits = histogram("queue_wait_seconds", "Time that requests waited for a slot, those that got none included.",
 		[]float64{.001, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60})
 	m.rejected = counters("queue_rejected_total", "Requests that got no slot, by reason: full, timeout or stopped.", "reason")
+	m.own = counters("own_answers_total", "Requests that the gateway answered itself or whose answer it broke off, by code.", "code")
 	m.shadows = counters("shadow_hits_total", "Requests let through that a rule in shadow mode, or a candidate, would have denied.", "rule")
 	m.near = counters("near_limit_total", "Requests let through after which at least 80 % of the limit was used, by rule.", "rule")
 	m.tokens = counters("tokens_total", "Tokens by kind (input, output, cached_input, cache_writes; the last two are of the input) and model.", "kind", "model")
@@ -302,6 +304,9 @@ func (m *Metrics) Cost(model string, nano int64, listed bool) {
 		m.unlisted.WithLabelValues(model).Inc()
 	}
 }
+
+// Own counts a request that the gateway answered itself, or broke off.
+func (m *Metrics) Own(code string) { m.own.WithLabelValues(code).Inc() }
 
 // Shadow counts a request that was let through and that the rule would have
 // denied.

@@ -79,6 +79,7 @@ func play(m *Metrics) {
 	m.Used("answered-by-a-worker", true, traffic.Usage{Input: 1})
 	m.Cost("answered-by-a-worker", 75_000, false)
 	m.Cost("not-known", 1_000_000_000, false)
+	m.Own("upstream_timeout")
 	m.Shadow("heavy-models.candidate")
 	m.Near("default.cost_per_day")
 	m.Used("refused-by-a-worker", false, traffic.Usage{Input: 2})
