@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/penstock-dev/penstock/internal/config"
+	"github.com/penstock-dev/penstock/internal/policy"
+	"github.com/penstock-dev/penstock/internal/server"
 )
 
 // pages are the README and all documents.
@@ -34,15 +36,28 @@ func pages(t *testing.T) map[string]string {
 var fence = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
 
 // TestSnippets loads every snippet of every document: configurations are
-// parsed, programs are built.
+// parsed and draw no warnings, programs are built.
 func TestSnippets(t *testing.T) {
 	for page, text := range pages(t) {
 		for _, m := range fence.FindAllStringSubmatch(text, -1) {
 			switch language, snippet := m[1], m[2]; language {
 			case "yaml":
 				getenv := func(name string) (string, bool) { return "value-of-" + name, true }
-				if _, _, err := config.Parse(page, []byte(snippet), config.Flags{}, getenv); err != nil {
+				c, warnings, err := config.Parse(page, []byte(snippet), config.Flags{}, getenv)
+				if err != nil {
 					t.Errorf("%s: a configuration is wrong: %v\n%s", page, err, snippet)
+					continue
+				}
+				p, err := policy.New(c, nil)
+				if err != nil {
+					t.Errorf("%s: a configuration cannot be counted: %v\n%s", page, err, snippet)
+					continue
+				}
+				for _, w := range server.Warnings(warnings, c, p) {
+					// A snippet may be a part of a file.
+					if !strings.HasPrefix(w.Message, "there is no limit") {
+						t.Errorf("%s: a configuration is warned of: %v\n%s", page, w, snippet)
+					}
 				}
 			case "go":
 				file := filepath.Join(t.TempDir(), "main.go")

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"math"
-	"net/http"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -19,10 +15,8 @@ import (
 	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/config"
 	"github.com/penstock-dev/penstock/internal/policy"
-	"github.com/penstock-dev/penstock/internal/pricing"
 	"github.com/penstock-dev/penstock/internal/pricing/usd"
 	"github.com/penstock-dev/penstock/internal/server"
-	"github.com/penstock-dev/penstock/internal/traffic"
 )
 
 // check validates a configuration, and prints its rules and what is probably
@@ -33,7 +27,7 @@ func check(args []string, stdout, stderr io.Writer) error {
 	rest, err := config.ParseArgs(fs, args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, "usage: penstock check FILE\n\nValidates a configuration, prints its rules in the order in which they apply,\nand warns of what can never match or never deny.\n\n")
+		fmt.Fprint(stdout, "usage: penstock check FILE\n\nValidates a configuration, prints its rules in the order in which they apply,\nand warns of what can never match, count or deny.\n\n")
 		config.PrintFlags(stdout, fs)
 		return err
 	case err != nil:
@@ -45,19 +39,15 @@ func check(args []string, stdout, stderr io.Writer) error {
 		return usageError{errors.New("check takes one configuration file: penstock check penstock.yaml")}
 	}
 	c, warnings, err := config.Load(rest[0], config.Flags{}, os.LookupEnv)
-	warn(stderr, warnings)
 	if err != nil {
+		warn(stderr, warnings)
 		return err
 	}
 	p, err := policy.New(c, nil)
 	if err != nil {
 		return err
 	}
-	idle := server.Warnings(c, p)
-	for i := range idle {
-		idle[i].File = rest[0]
-	}
-	warn(stderr, idle)
+	warn(stderr, server.Warnings(warnings, c, p))
 	if err := printRules(stdout, c, p); err != nil {
 		return err
 	}
@@ -141,89 +131,13 @@ func counts(p *policy.Policy, units ...penstock.Unit) bool {
 	return slices.ContainsFunc(p.Rules(), func(r policy.Rule) bool { return slices.Contains(units, r.Limit.Unit) })
 }
 
-// printPrices prints what is paid for each model that the configuration names, if
-// anything counts money.
-func printPrices(w io.Writer, c *config.Config, p *policy.Policy) error {
-	if !counts(p, penstock.Cost) {
-		return nil
-	}
-	names := p.ModelNames()
-	for _, m := range c.Pricing.Models {
-		if !strings.Contains(m.Name, "*") && !slices.Contains(names, m.Name) {
-			names = append(names, m.Name)
-		}
-	}
-	fmt.Fprintln(w)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "PRICE OF A MILLION TOKENS\tINPUT\tOUTPUT\tCACHED INPUT\tCACHE WRITES")
-	row := func(name string, r pricing.Rates) {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", name, usd.Format(r.Input), usd.Format(r.Output), usd.Format(r.CachedInput), usd.Format(r.CacheWrites))
-	}
-	for _, name := range names {
-		price, listed := p.Price(name)
-		if !listed {
-			name += " (pricing.default)"
-		}
-		row(name, price.Rates)
-		if price.Above > 0 {
-			row(fmt.Sprintf("%s above %d input tokens", name, price.Above), price.Long)
-		}
-	}
-	// A name that no model has.
-	if price, listed := p.Price("\x00"); !listed {
-		row("what is listed nowhere (pricing.default)", price.Rates)
-	}
-	return table.Flush()
-}
-
-// measured is how many callers are taken into a store to see what they take.
-const measured = 10_000
-
-// printMemory prints what counters take, as measured with callers who ask once.
-func printMemory(w io.Writer, c *config.Config, p *policy.Policy) error {
-	store := penstock.NewMemoryStore(penstock.MemoryOptions{MaxBytes: math.MaxInt64 / 2})
-	limiter := penstock.New(store)
-	ask := &traffic.Ask{Endpoint: traffic.Endpoint{Dialect: traffic.OpenAI, Kind: traffic.ChatCompletions}, MaxOutput: -1, Answers: 1}
-	to := policy.Target{Method: http.MethodPost, Path: "/v1/chat/completions"}
-	for i := range measured {
-		caller := &traffic.Caller{
-			ID:   fmt.Sprintf("addr:%d", i),
-			Role: traffic.RoleAnonymous,
-			Addr: netip.AddrFrom4([4]byte{192, byte(i >> 16), byte(i >> 8), byte(i)}),
-		}
-		need := p.Need(caller, ask)
-		charges, _ := p.Charges(nil, caller, to, ask, &need)
-		// Together they may be more than what all share lets pass.
-		charges = slices.DeleteFunc(charges, func(c penstock.Charge) bool { return c.Keep })
-		if len(charges) == 0 {
-			return nil
-		}
-		if _, err := limiter.Reserve(context.Background(), charges...); err != nil {
-			return err
-		}
-	}
-	stats := store.Stats()
-	perCaller := (stats.Keys + measured - 1) / measured
-	r := c.RateLimiting
-	room := min(r.MaxKeys/perCaller, r.MaxMemory/(stats.Bytes/measured+1))
-	_, err := fmt.Fprintf(w, "\nA million callers who have asked once take about %d MB, as measured with %d.\nmax_keys and max_memory have room for about %d of them.\n",
-		round(stats.Bytes*(1_000_000/measured)/1_000_000), measured, round(room))
-	return err
-}
-
-// round keeps the first two digits.
-func round(n int64) int64 {
-	unit := int64(1)
-	for n/unit >= 100 {
-		unit *= 10
-	}
-	return (n + unit/2) / unit * unit
-}
-
 // printUnmetered says what is not counted of, if anything counts tokens or money.
 func printUnmetered(w io.Writer, p *policy.Policy) {
 	if counts(p, penstock.Tokens, penstock.InputTokens, penstock.OutputTokens, penstock.Cost) {
-		fmt.Fprintf(w, "\nCharged as requests alone, as nothing there is read: every path of another shape, such as\n%s.\n", strings.Join(server.Unmetered(), " "))
+		fmt.Fprintln(w, "\nCharged as requests alone, as nothing there is read: every path of another shape, such as")
+		for routes := range slices.Chunk(server.Unmetered(), 8) {
+			fmt.Fprintln(w, strings.Join(routes, " "))
+		}
 	}
 }
 

@@ -40,7 +40,7 @@ func TestBurst(t *testing.T) {
 		{"multiplier: 2.0, window: 10s", "default: {requests_per_minute: 60}, window: {size: 5s}", "p.yaml:1:50: rate_limiting.burst.window: 10s is not shorter than 5s, the window of rate_limiting.default.requests_per_minute, which it is to smooth: write a shorter one"},
 		{"multiplier: 2.0, window: 27d", "default: {requests_per_month: 60}", "warning: " + section + ": smooths nothing where it lets a whole window's amount pass in 27d, as of rate_limiting.default.requests_per_month: write a smaller multiplier or window"},
 		{"multiplier: 2.0, window: 28d", "default: {requests_per_month: 60}", "p.yaml:1:50: rate_limiting.burst.window: 28d is not shorter than 28d, the window of rate_limiting.default.requests_per_month, which it is to smooth: write a shorter one"},
-		{"multiplier: 2.0, window: 10s", "default: {tokens_per_minute: 9007199254740992}, window: {size: 24h}", "p.yaml:1:85: rate_limiting.default.tokens_per_minute: too large to be measured over a window of 1d: say unlimited"},
+		{"multiplier: 2.0, window: 10s", "default: {tokens_per_minute: 9007199254740992}, window: {size: 24h}", "p.yaml:1:85: rate_limiting.default.tokens_per_minute: too large to be measured over a window of 1d: write at most 6254999482459, or unlimited"},
 		{"multiplier: 2.0, window: 10s", "roles: {user: {requests_per_minute: 6}}", ""},
 		{"multiplier: 2.0, window: 10s", "per_endpoint: [{path: /a, limits: {requests_per_minute: 6}}]", ""},
 		{"multiplier: 1000.0, window: 10s", "default: {tokens_per_minute: 9007199254740992}", "p.yaml:1:37: rate_limiting.burst.multiplier: with it tokens_per_minute of 9007199254740992 comes to more than can be counted: write a smaller one"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"math/bits"
 	"slices"
 	"strconv"
@@ -44,15 +45,12 @@ func (r *reader) given(first, second string) string {
 	return second
 }
 
-// checkLimits looks at all sets of limits: is there one at all, does the
-// window suit them, and which can never be the one that denies.
+// checkLimits looks at all sets of limits: is there one at all, and does the
+// window suit them.
 func (r *reader) checkLimits(c *RateLimiting) {
 	for _, t := range r.tiers {
 		for _, l := range t.own {
-			switch {
-			case !l.Unlimited:
-				r.checkIdle(t, l, c.Global)
-			case t.base:
+			if l.Unlimited && t.base {
 				r.warnAt(join(t.path, l.Name), "unlimited lifts nothing here: it is said where a limit is overridden")
 			}
 		}
@@ -79,28 +77,6 @@ func (c *RateLimiting) limits() bool {
 		c.PerModel.Enabled && slices.ContainsFunc(c.PerModel.Models, func(m ModelLimits) bool { return some(m.Limits) })
 }
 
-// checkIdle warns of a limit that something beside it makes idle.
-func (r *reader) checkIdle(t tier, l Limit, global Limits) {
-	warn := func(format string, args ...any) { r.warnAt(join(t.path, l.Name), format, args...) }
-	text := func(n int64) string { return amountText(l.Unit, n) }
-	if g, ok := global.get(l.Name); ok && g.Amount < l.Amount && !g.Unlimited && t.path != globalPath {
-		warn("%s is above the global limit of %s, which denies first", text(l.Amount), text(g.Amount))
-	}
-	for _, other := range t.plan {
-		switch {
-		case other.Unlimited || other.Per == "":
-		case other.Unit == l.Unit && other.longest() < l.longest():
-			times := int64(l.longest() / other.longest())
-			if hi, total := bits.Mul64(uint64(other.Amount), uint64(times)); hi == 0 && total <= uint64(l.Amount) {
-				warn("never denies: %s lets at most %s pass per %s", other.Name, text(int64(total)), l.Per)
-				return
-			}
-		case other.Per == l.Per && other.Unit == "tokens" && strings.HasSuffix(l.Unit, "_tokens") && other.Amount < l.Amount:
-			warn("%d is above %s of %d, which denies first", l.Amount, other.Name, other.Amount)
-		}
-	}
-}
-
 // checkWindow holds window.size to the per-minute limits: over a window of
 // that size each must come out whole, and small enough to be exact.
 func (r *reader) checkWindow(size time.Duration) {
@@ -123,8 +99,9 @@ func (r *reader) checkWindow(size time.Duration) {
 				bad = append(bad, text)
 			}
 			seen[text] = true
-			if tooLarge(l.Amount, size) {
-				r.failAt(join(t.path, l.Name), "too large to be measured over a window of %s: say unlimited", durationText(size))
+			if l.Amount > most(size) {
+				r.failAt(join(t.path, l.Name), "too large to be measured over a window of %s: write at most %s, or unlimited",
+					durationText(size), amountText(l.Unit, most(size)))
 			}
 		}
 	}
@@ -141,11 +118,14 @@ func (r *reader) checkWindow(size time.Duration) {
 	r.failAt(path, "%s a minute is not whole over %s: write %s", amounts(bad), durationText(size), strings.Join(fit, " or "))
 }
 
-// tooLarge reports whether amount a minute is more than maxAmount in size.
-func tooLarge(amount int64, size time.Duration) bool {
-	hi, lo := bits.Mul64(uint64(amount), uint64(size))
-	total, _ := bits.Div64(hi, lo, uint64(time.Minute))
-	return total > maxAmount
+// most is the largest amount a minute that is at most maxAmount in size.
+func most(size time.Duration) int64 {
+	hi, lo := bits.Mul64(maxAmount, uint64(time.Minute))
+	if hi >= uint64(size) {
+		return math.MaxInt64
+	}
+	n, _ := bits.Div64(hi, lo, uint64(size))
+	return int64(min(n, math.MaxInt64))
 }
 
 func gcd(a, b int64) int64 {

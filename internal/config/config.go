@@ -39,6 +39,10 @@ type Config struct {
 	Pricing          Pricing
 	Metrics          Metrics
 	Log              Log
+
+	// Where all of it was said, for Warning.
+	file   string
+	places places
 }
 
 // Admin is the admin port's own section.

@@ -75,12 +75,14 @@ func (f *findings) add(e Error) {
 	f.list = append(f.list, e)
 }
 
+func byPlace(a, b Error) int {
+	return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+}
+
 // sorted returns the findings by place. The last one says how many more
 // there were, when there were too many.
 func (f *findings) sorted() []Error {
-	slices.SortStableFunc(f.list, func(a, b Error) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
+	slices.SortStableFunc(f.list, byPlace)
 	if f.dropped == 0 {
 		return f.list
 	}

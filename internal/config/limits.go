@@ -111,9 +111,9 @@ func expectedAmount(unit string) string {
 // amount reads how much of a unit a limit is. liftable says that unlimited
 // could stand in its place.
 func (s scalar) amount(unit string, liftable bool) (n int64, ok bool) {
-	expected, instead := expectedAmount(unit), "remove it"
+	expected, instead := expectedAmount(unit), ""
 	if liftable {
-		expected, instead = expected+orUnlimited, "say unlimited"
+		expected, instead = expected+orUnlimited, ", or unlimited"
 	}
 	n, ok = wholeNumber(s.text)
 	if unit == "cost" {
@@ -129,7 +129,7 @@ func (s scalar) amount(unit string, liftable bool) (n int64, ok bool) {
 	case n == 0:
 		s.fail("a limit of 0 lets nothing pass: remove it")
 	case n > maxAmount:
-		s.fail("larger than %d: %s", int64(maxAmount), instead)
+		s.fail("larger than can be counted: write at most %d%s", int64(maxAmount), instead)
 	default:
 		return n, true
 	}

@@ -65,9 +65,10 @@ type source struct {
 
 func parse(src source, flags Flags) (*Config, []Warning, error) {
 	c := Default()
-	r := &reader{source: src, places: map[string]place{}, keys: newKeyring()}
+	r := &reader{source: src, places: places{}, keys: newKeyring()}
 	read := true
 	if src.file {
+		r.places[""] = place{line: 1, column: 1}
 		var root value
 		if root, read = r.document(); read {
 			r.top(root, &c)
@@ -88,6 +89,7 @@ func parse(src source, flags Flags) (*Config, []Warning, error) {
 	if len(r.errors.list) > 0 {
 		return nil, warnings, Errors(r.errors.sorted())
 	}
+	c.file, c.places = src.name, r.places
 	return &c, warnings, nil
 }
 

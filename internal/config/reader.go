@@ -17,15 +17,9 @@ const noAliases = "anchors, aliases and merge keys are not supported: write the 
 type reader struct {
 	source
 	errors, warnings findings
-	places           map[string]place // by path
-	tiers            []tier           // every set of limits
+	places           places
+	tiers            []tier // every set of limits
 	keys             keyring
-}
-
-// place is where something was said: in the file, or in a flag.
-type place struct {
-	line, column int
-	flag         string
 }
 
 // fail reports an error at p.
@@ -41,36 +35,15 @@ func (r *reader) warn(p place, path, format string, args ...any) {
 // failAt and warnAt report at the place of path, or of the nearest key above
 // it that stands in the file.
 func (r *reader) failAt(path, format string, args ...any) {
-	r.fail(r.placeOf(path), path, format, args...)
+	r.fail(r.places.of(path), path, format, args...)
 }
 
 func (r *reader) warnAt(path, format string, args ...any) {
-	r.warn(r.placeOf(path), path, format, args...)
+	r.warn(r.places.of(path), path, format, args...)
 }
 
 func (r *reader) finding(p place, path, format string, args ...any) Error {
-	message := fmt.Sprintf(format, args...)
-	if p.flag != "" {
-		return Error{File: p.flag, Message: message}
-	}
-	return Error{File: r.name, Line: p.line, Column: p.column, Path: path, Message: message}
-}
-
-func (r *reader) placeOf(path string) place {
-	for {
-		if p, ok := r.places[path]; ok {
-			return p
-		}
-		cut := strings.LastIndexAny(path, ".[")
-		if cut < 0 {
-			break
-		}
-		path = path[:cut]
-	}
-	if r.file {
-		return place{line: 1, column: 1}
-	}
-	return place{}
+	return finding(r.name, p, path, fmt.Sprintf(format, args...))
 }
 
 // value is one node of the document and its path.

@@ -289,6 +289,11 @@ func TestKept(t *testing.T) {
 		{"  default: {requests_per_minute: 1}", 5, 6},
 		{"  per_model: {models: {a: {requests_per_minute: 1}, b: {requests_per_minute: 1}}}", 5, 16},
 		{"  per_model: {scope: all, models: {a: {requests_per_minute: 1}, b: {requests_per_minute: 1}}}", 5, 8},
+		{"  rules: [{name: x, per: [caller], limit: {requests: 1, per: 1m}}]", 5, 11},
+		{"  rules: [{name: x, per: [caller, model], limit: {requests: 1, per: 1m}}]", 5, 6},
+		{"  rules: [{name: x, match: {model: [a, b*]}, per: [caller, model], limit: {requests: 1, per: 1m}}]", 5, 6},
+		{"  rules: [{name: x, match: {model: [a, b]}, per: [model, caller], limit: {requests: 1, per: 1m}}]", 5, 16},
+		{"  rules: [{name: x, match: {model: [a, b]}, per: [model], limit: {requests: 1, per: 1m}}]", 5, 8},
 	}
 	for _, tt := range tests {
 		if got := limitsOnly(t, tt.text).Kept(tt.listed); got != tt.want {

@@ -42,7 +42,7 @@ func FuzzNew(f *testing.F) {
 			}
 			return
 		}
-		p.Idle(c)
+		p.Idle(c, kinds)
 		for _, who := range []string{"alice", "bob", "", "trusted", "socket"} {
 			caller, a := someone(who), chat("gpt-4", 100, -1)
 			n := p.Need(caller, a)

@@ -212,7 +212,7 @@ func (p *Policy) Kept(listed int) int {
 }
 
 // Bypass reports whether a request skips every limit: by its caller's key, by
-// its path, which is exact when the raw bytes are those of the cleaned one, or
+// its path as it was sent, which is exact when nothing had to be cleaned of it, or
 // by an address that is certain.
 func (p *Policy) Bypass(c *traffic.Caller, path string, exact bool) bool {
 	if !p.enabled {
@@ -250,10 +250,15 @@ func (p *Policy) planOf(c *traffic.Caller) *group {
 // ModelNames returns the names of models that rules give without a
 // glob, each once: those that metrics may show before a worker has answered for
 // them.
-func (p *Policy) ModelNames() (names []string) {
+func (p *Policy) ModelNames() []string {
+	return slices.DeleteFunc(p.ModelPatterns(), modelname.IsGlob)
+}
+
+// ModelPatterns returns the names and globs of models that rules give, each once.
+func (p *Policy) ModelPatterns() (patterns []string) {
 	add := func(name string) {
-		if !modelname.IsGlob(name) && !slices.Contains(names, name) {
-			names = append(names, name)
+		if !slices.Contains(patterns, name) {
+			patterns = append(patterns, name)
 		}
 	}
 	for i := range p.models {
@@ -264,5 +269,5 @@ func (p *Policy) ModelNames() (names []string) {
 			add(name)
 		}
 	}
-	return names
+	return patterns
 }

@@ -227,9 +227,9 @@ func appendNetwork(key []byte, addr netip.Addr, bits int) []byte {
 }
 
 // kept is how many counters of a known few the rule can have, with so many
-// listed callers.
+// listed callers. Models are few where the rule lists their names.
 func (r *rule) kept(listed int) int {
-	n := 1
+	n, models := 1, 1
 	for _, d := range r.per {
 		switch d {
 		case perTenant, perRole:
@@ -238,9 +238,13 @@ func (r *rule) kept(listed int) int {
 			}
 		case perCaller, perKey:
 			n = listed
+		case perModel:
+			if models = len(r.models); slices.ContainsFunc(r.models, modelname.IsGlob) {
+				return 0
+			}
 		default:
 			return 0
 		}
 	}
-	return n
+	return n * models
 }

@@ -495,7 +495,7 @@ func TestRulesExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := p.Idle(c); got != nil {
+	if got := p.Idle(c, kinds); got != nil {
 		t.Errorf("warned of %v", got)
 	}
 	want := []string{

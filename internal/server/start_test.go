@@ -172,7 +172,7 @@ rate_limiting:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := Warnings(c, p); len(got) != 2 {
+	if got := Warnings(nil, c, p); len(got) != 2 {
 		t.Errorf("switched off there are only those of the routes: %v", got)
 	}
 }

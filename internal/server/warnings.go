@@ -10,68 +10,74 @@ import (
 	"github.com/penstock-dev/penstock/internal/policy"
 )
 
-// Warnings returns what is valid in a configuration and does nothing, and that
-// only the rooms that it is for can tell. p is what the configuration was
-// compiled to.
-func Warnings(c *config.Config, p *policy.Policy) (warnings []config.Warning) {
-	warn := func(path, message string) {
-		warnings = append(warnings, config.Warning{Path: path, Message: message})
+// Warnings adds to what Load has warned of what is valid in a configuration and
+// does nothing, as only the rooms that it is for can tell; all in the order of
+// the file. p is what the configuration was compiled to.
+func Warnings(warnings []config.Warning, c *config.Config, p *policy.Policy) []config.Warning {
+	warnings = append(slices.Clone(warnings), p.Idle(c, endpoints)...)
+	warn := func(path, format string, args ...any) {
+		warnings = append(warnings, c.Warning(path, fmt.Sprintf(format, args...)))
 	}
 	for i, route := range c.Routes.Allow {
 		if !gateway.Closed(route) {
 			warn(fmt.Sprintf("routes.allow[%d]", i), "opens nothing: no such route is closed")
 		}
 	}
-	warnings = append(warnings, p.Idle(c)...)
-	if !c.RateLimiting.Enabled {
-		return warnings
-	}
-	for i, path := range c.RateLimiting.Bypass.Paths {
-		at := fmt.Sprintf("rate_limiting.bypass.paths[%d]", i)
-		switch {
-		case path == "/health":
-			warn(at, "does nothing: penstock answers this path itself, which takes nothing from any limit")
-		case gateway.Closed(path) && !gateway.Opens(c.Routes.Allow, path):
-			warn(at, "does nothing: this route of the workers' is closed; routes.allow opens it, a bypass does not")
-		}
-	}
-	// Rules that name none but paths whose requests they never see.
-	unseen := func(at string, paths []string) {
-		why := ""
-		for _, path := range paths {
+	if r := &c.RateLimiting; r.Enabled {
+		for i, path := range r.Bypass.Paths {
+			at := fmt.Sprintf("rate_limiting.bypass.paths[%d]", i)
 			switch {
-			case strings.Contains(path, "*"):
-				return
 			case path == "/health":
-				why = "never matches: penstock answers this path itself"
+				warn(at, "does nothing: penstock answers this path itself, which takes nothing from any limit")
 			case gateway.Closed(path) && !gateway.Opens(c.Routes.Allow, path):
-				why = "never matches: this route of the workers' is closed; routes.allow opens it"
-			case slices.Contains(c.RateLimiting.Bypass.Paths, path):
-				why = "matches this path in another spelling alone: as it stands, bypass.paths lets it skip every limit"
-			default:
-				return
+				warn(at, "does nothing: this route of the workers' is closed; routes.allow opens it, a bypass does not")
 			}
 		}
-		if why != "" {
-			warn(at, why)
+		for i, e := range r.PerEndpoint {
+			if why := unseen(c, []string{e.Path}); why != "" {
+				warn(fmt.Sprintf("rate_limiting.per_endpoint[%d].path", i), "%s", why)
+			}
+		}
+		for i, rule := range r.Rules {
+			if why := unseen(c, rule.Match.Paths); why != "" {
+				warn(fmt.Sprintf("rate_limiting.rules[%d].match.path", i), "rule %s: %s", rule.Name, why)
+			}
 		}
 	}
-	for i, e := range c.RateLimiting.PerEndpoint {
-		unseen(fmt.Sprintf("rate_limiting.per_endpoint[%d].path", i), []string{e.Path})
-	}
-	for i, r := range c.RateLimiting.Rules {
-		unseen(fmt.Sprintf("rate_limiting.rules[%d].match.path", i), r.Match.Paths)
-	}
+	config.SortWarnings(warnings)
 	return warnings
 }
 
-// warn logs what is valid and probably not meant.
+// unseen says why no request to any of the paths comes to a rule; empty when
+// some may.
+func unseen(c *config.Config, paths []string) (why string) {
+	for _, path := range paths {
+		switch {
+		case strings.Contains(path, "*"):
+			return ""
+		case path == "/health":
+			why = "never matches: penstock answers this path itself"
+		case gateway.Closed(path) && !gateway.Opens(c.Routes.Allow, path):
+			why = "never matches: this route of the workers' is closed; routes.allow opens it"
+		case slices.Contains(c.RateLimiting.Bypass.Paths, path):
+			why = "matches this path in another spelling alone: as it stands, bypass.paths lets it skip every limit"
+		default:
+			return ""
+		}
+	}
+	return why
+}
+
+// warn logs what is valid and probably not meant, and what is easily overlooked.
 func (s *Server) warn(c *config.Config, warnings []config.Warning) {
 	s.mu.Lock()
 	p := s.policy
 	s.mu.Unlock()
-	for _, w := range append(warnings, Warnings(c, p)...) {
+	for _, w := range Warnings(warnings, c, p) {
 		s.log.Warn(w.String())
+	}
+	if prices := p.PriceSource(); prices != "" {
+		s.log.Info(prices)
 	}
 }
 
