@@ -66,7 +66,7 @@ func (r *running) whole(t *testing.T) {
 // on, and what was counted stays.
 func TestOpenAIReload(t *testing.T) {
 	t.Parallel()
-	worker, _ := startWorker(t, "--per-token", "50ms")
+	worker, _ := startWorker(t, "--per-token", "100ms")
 	g := startGateway(t, "rate_limiting: {default: {requests_per_hour: 100, tokens_per_hour: 1000}}", worker)
 	var streams []*running
 	for _, call := range streamed {
@@ -118,7 +118,7 @@ func TestOpenAIReload(t *testing.T) {
 // A gateway that is told to stop turns away who waits, and ends what has begun.
 func TestOpenAIStop(t *testing.T) {
 	t.Parallel()
-	worker, _ := startWorker(t, "--per-token", "50ms")
+	worker, _ := startWorker(t, "--per-token", "100ms")
 	g := startGateway(t, "rate_limiting: {concurrent: {max_concurrent: 1, queue_timeout: 60s}}", worker)
 	stream := streamOpenAI(t, g, streamed[0].openAICall, "sk-stop-streams")
 	client, record := newOpenAI(t, g, "sk-stop-waits", option.WithMaxRetries(0))
