@@ -12,7 +12,7 @@ import (
 func (r *reader) burst(m *mapping, b *Burst) {
 	b.Enabled = true
 	m.boolean("enabled", &b.Enabled)
-	if !m.has("multiplier") || !m.has("window") {
+	if b.Enabled && (!m.has("multiplier") || !m.has("window")) {
 		m.missing("multiplier or window", "write how many times the rate may pass, and over how long: multiplier: 2.0, window: 10s")
 	}
 	if v, ok := m.get("multiplier"); ok {

@@ -25,6 +25,7 @@ func TestBurst(t *testing.T) {
 		{"multiplier: 5.999999999, window: 10s", "default: {requests_per_minute: 60}", ""},
 		{"multiplier: 2.0, window: 10s", "", "warning: p.yaml:1:1: rate_limiting: there is no limit, so everything passes\nwarning: " + section + ": smooths nothing: there is no limit with a window"},
 		{"multiplier: 2.0, window: 10s", "default: {concurrent_requests: 5}", "warning: " + section + ": smooths nothing: there is no limit with a window"},
+		{"enabled: false", "default: {requests_per_second: 5}", ""},
 		{"enabled: false, multiplier: 2.0, window: 10s", "default: {requests_per_second: 5}", ""},
 		{"multiplier: 0, window: 10s", "", form + "0"},
 		{"multiplier: -1, window: 10s", "", form + "-1"},
