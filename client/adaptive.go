@@ -18,10 +18,10 @@ import (
 // of 429s halves the rate once, and what succeeds behind it does not take that
 // back.
 //
-// Requests wait for their turn, first come first served, and go evenly spaced,
-// 1/rate apart at the least, without bursts. One whose context is done leaves
-// with the context's cause, and takes no turn. A rate that nobody waits for
-// grows as well: it is what may be sent, not what is.
+// Requests wait for their turn, first come first served, and their turns are
+// evenly spaced, at least 1/rate apart: idle time is not saved up for a burst.
+// One whose context is done leaves with the context's cause, and takes no turn. A
+// rate that nobody waits for grows as well: it is what may be sent, not what is.
 //
 // The rate is that of all requests together: use one Adaptive for each server
 // and key. The zero Adaptive is ready for use; it must not be copied, or its
@@ -99,15 +99,17 @@ func (a *Adaptive) turn(ctx context.Context) (number uint64, err error) {
 		return 0, context.Cause(ctx)
 	}
 	defer func() { <-a.head }()
-	for ctx.Err() == nil {
+	for woken := false; ctx.Err() == nil; {
 		var wait time.Duration
-		if wait, number = a.take(time.Now()); number > 0 {
+		if wait, number = a.take(time.Now(), woken); number > 0 {
 			return number, nil
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
+			woken = true
 		case <-a.changed:
+			woken = false
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -116,13 +118,14 @@ func (a *Adaptive) turn(ctx context.Context) (number uint64, err error) {
 }
 
 // take returns the number of the request that is sent now, or how long to wait.
-func (a *Adaptive) take(now time.Time) (wait time.Duration, number uint64) {
+// woken says that a timer was waited for.
+func (a *Adaptive) take(now time.Time, woken bool) (wait time.Duration, number uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if wait = a.pace.wait(now); wait > 0 {
+	if wait = a.pace.due().Sub(now); wait > 0 {
 		return wait, 0
 	}
-	return 0, a.pace.send(now)
+	return 0, a.pace.send(now, woken)
 }
 
 // learn adapts the rate to the answer of a request.

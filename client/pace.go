@@ -11,21 +11,24 @@ const leastRate = 1.0 / 60
 // spaced evenly at it.
 type pace struct {
 	rate, most float64   // requests per second
-	last       time.Time // when the last request was sent; zero: long ago
+	last       time.Time // when the last request was sent or due; zero: long ago
 	sent       uint64    // how many were
 	before     uint64    // how many of those were sent before the last halving
 }
 
-// wait returns how long, from now on, it is until the next request may be sent;
-// 0 or less is now.
-func (p *pace) wait(now time.Time) time.Duration {
+// due returns when the next request may be sent.
+func (p *pace) due() time.Time {
 	// Within what a Duration holds: 1<<62 ns are 146 years.
-	interval := time.Duration(min(float64(time.Second)/p.rate, 1<<62))
-	return p.last.Add(interval).Sub(now)
+	return p.last.Add(time.Duration(min(float64(time.Second)/p.rate, 1<<62)))
 }
 
-// send counts a request that is sent now and returns its number, from 1.
-func (p *pace) send(now time.Time) uint64 {
+// send counts a request that is sent now, which is due, and returns its number,
+// from 1. Of one that a timer woke for its turn, the time that it was due counts
+// instead: timers are late, and the rate would never be reached.
+func (p *pace) send(now time.Time, woken bool) uint64 {
+	if woken {
+		now = p.due()
+	}
 	p.last = now
 	p.sent++
 	return p.sent

@@ -12,7 +12,7 @@ func TestPace(t *testing.T) {
 	const ms = time.Millisecond
 	type step struct {
 		t      time.Duration // now
-		do     string        // send, success or limited
+		do     string        // send, woken (sent late), success or limited
 		number uint64        // of what is sent, or is answered
 		wait   time.Duration // until the next one, after that
 		rate   float64
@@ -27,6 +27,13 @@ func TestPace(t *testing.T) {
 			{0, "send", 1, 100 * ms, 10},
 			{100 * ms, "send", 2, 100 * ms, 10},
 			{500 * ms, "send", 3, 100 * ms, 10}, // idle time is not saved up
+		}},
+		{"timers are late", pace{rate: 10, most: 100}, []step{
+			{0, "send", 1, 100 * ms, 10},
+			{103 * ms, "woken", 2, 97 * ms, 10},
+			{202 * ms, "woken", 3, 98 * ms, 10},
+			{10 * time.Second, "woken", 4, -9600 * ms, 10}, // asleep
+			{10 * time.Second, "send", 5, 100 * ms, 10},    // one too many, no more
 		}},
 		{"grows", pace{rate: 10, most: 12.5}, []step{
 			{0, "send", 1, 100 * ms, 10},
@@ -76,14 +83,14 @@ func TestPace(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := tt.pace
-			if wait := p.wait(start); wait > 0 {
-				t.Fatalf("the first waits %v", wait)
+			if due := p.due(); due.After(start) {
+				t.Fatalf("the first is due at %v", due)
 			}
 			for i, s := range tt.steps {
 				now := start.Add(s.t)
 				switch s.do {
-				case "send":
-					if number := p.send(now); number != s.number {
+				case "send", "woken":
+					if number := p.send(now, s.do == "woken"); number != s.number {
 						t.Errorf("step %d: number %d", i, number)
 					}
 				case "success":
@@ -91,7 +98,7 @@ func TestPace(t *testing.T) {
 				case "limited":
 					p.limited(s.number)
 				}
-				if wait := p.wait(now); wait != s.wait || math.Abs(p.rate-s.rate) > 1e-15*s.rate {
+				if wait := p.due().Sub(now); wait != s.wait || math.Abs(p.rate-s.rate) > 1e-15*s.rate {
 					t.Errorf("step %d: wait %d ns, rate %v, want %d, %v", i, wait, p.rate, s.wait, s.rate)
 				}
 			}
@@ -114,9 +121,9 @@ func TestPaceAgainstModel(t *testing.T) {
 		for range rapid.IntRange(1, 100).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(time.Second)).Draw(t, "later")))
 			if len(unanswered) == 0 || rapid.Bool().Draw(t, "send") {
-				unanswered = append(unanswered, p.send(now))
+				unanswered = append(unanswered, p.send(now, false))
 				sentAfter = append(sentAfter, halvings)
-				if wait := p.wait(now); wait != time.Duration(float64(time.Second)/rate) {
+				if wait := p.due().Sub(now); wait != time.Duration(float64(time.Second)/rate) {
 					t.Fatalf("wait %v at %v/s", wait, rate)
 				}
 				continue
