@@ -39,7 +39,7 @@ type Retry struct {
 	// included; 0 and less is 5.
 	Tries int
 	// MaxWait is the longest wait between two tries; 0 and less is a minute.
-	// Answers of penstock that tell a longer wait than that forbid to try again.
+	// Where penstock tells more than a minute, it also forbids to try again.
 	MaxWait time.Duration
 }
 
