@@ -55,19 +55,22 @@ func newRig(t fataler, o Options) *rig {
 	}
 }
 
-// start begins an Enter for each name, in this order.
-func (r *rig) start(names string) {
+// start begins an Enter for each name, in this order, all of one caller.
+func (r *rig) start(names string) { r.ask(Ask{}, names) }
+
+// ask is start with an Ask.
+func (r *rig) ask(a Ask, names string) {
 	for _, name := range strings.Split(names, "") {
 		ctx, cancel := context.WithCancel(r.t.Context())
 		r.leave[name] = cancel
-		go r.enter(ctx, name)
+		go r.enter(ctx, a, name)
 		synctest.Wait()
 	}
 }
 
-func (r *rig) enter(ctx context.Context, name string) {
+func (r *rig) enter(ctx context.Context, a Ask, name string) {
 	began := time.Now()
-	s, err := r.q.Enter(ctx, Ask{})
+	s, err := r.q.Enter(ctx, a)
 	o := outcome{Position: s.Position(), Waited: s.Waited(), After: time.Since(began)}
 	var full *FullError
 	var late *TimeoutError
