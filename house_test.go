@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"internal/pricing/snapshot": {"internal/modelname", "internal/pricing/usd"},
 	"internal/algorithm":        {},
 	"internal/clientaddr":       {},
+	"internal/queue":            {"internal/algorithm"},
 }
 
 // The one room that may see each heavy dependency.

@@ -289,7 +289,7 @@ func (x *exchange) enter() bool {
 	if !x.endpoint.TakesSlot() {
 		return true
 	}
-	slot, err := x.g.Queue.Enter(x.r.Context())
+	slot, err := x.g.Queue.Enter(x.r.Context(), queue.Ask{Caller: x.caller.ID})
 	if err != nil {
 		x.notEntered(err)
 		return false

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/penstock-dev/penstock/internal/queue"
 )
 
 // TestEarlyLeaversPay has clients leave at every moment, and checks what they
@@ -80,7 +82,7 @@ func TestLeavingTheQueue(t *testing.T) {
 	r.slots(1, 9, time.Minute)
 	bothProtocols(t, r, func(t *testing.T, client *http.Client) {
 		before := usedText(r.used())
-		slot, err := r.Queue.Enter(t.Context())
+		slot, err := r.Queue.Enter(t.Context(), queue.Ask{})
 		if err != nil {
 			t.Fatal(err)
 		}

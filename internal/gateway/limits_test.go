@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/penstock-dev/penstock/internal/queue"
 	"github.com/penstock-dev/penstock/internal/standin"
 )
 
@@ -228,7 +229,7 @@ func TestUncertainAddress(t *testing.T) {
 func TestModelLists(t *testing.T) {
 	r := newRig(t, "rate_limiting: {default: {requests_per_hour: 9, tokens_per_hour: 9, concurrent_requests: 9}}", standin.New(standin.Options{}))
 	r.slots(1, 0, 0)
-	slot, err := r.Queue.Enter(t.Context())
+	slot, err := r.Queue.Enter(t.Context(), queue.Ask{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/penstock-dev/penstock/internal/queue"
 	"github.com/penstock-dev/penstock/internal/standin"
 )
 
@@ -72,7 +73,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 	served := make(chan string, 9)
 	r := newRig(t, "", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { served <- r.URL.Path }))
 	r.slots(1, 9, time.Minute)
-	slot, err := r.Queue.Enter(t.Context())
+	slot, err := r.Queue.Enter(t.Context(), queue.Ask{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,7 @@ func TestQueueDenialsOnTheWire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigOn(t, newPipes(), "rate_limiting: {default: {requests_per_hour: 9, tokens_per_hour: 100, concurrent_requests: 9}}")
 		r.slots(1, 1, 20*time.Second)
-		slot, err := r.Queue.Enter(t.Context())
+		slot, err := r.Queue.Enter(t.Context(), queue.Ask{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,15 +16,56 @@ func benchQueue(b *testing.B, o Options) *Queue {
 	return q
 }
 
-// BenchmarkFreeSlot is Enter and Release, two reads of the clock included.
-func BenchmarkFreeSlot(b *testing.B) {
-	q := benchQueue(b, Options{Slots: 100})
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	b.ReportAllocs()
+func names(n int) []string {
+	s := make([]string, n)
+	for i := range s {
+		s[i] = fmt.Sprintf("caller-%d", i)
+	}
+	return s
+}
+
+// BenchmarkFree is Enter and Release while nobody waits.
+func BenchmarkFree(b *testing.B) {
+	for _, bb := range []struct {
+		name    string
+		o       Options
+		callers int
+	}{
+		{"slots", Options{Slots: 100}, 1},
+		{"slots/callers=1000", Options{Slots: 100}, 1000},
+		{"bucket", Options{Burst: 1 << 40, Refill: 1, Per: time.Second}, 1},
+		{"unlimited", Options{}, 1},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			q := benchQueue(b, bb.o)
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			callers := names(bb.callers)
+			i := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				s, _ := q.Enter(ctx, Ask{Caller: callers[i], Cost: 100})
+				s.Release()
+				if i++; i == len(callers) {
+					i = 0
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkLock is what no queue with one lock comes below: taking and giving it
+// back twice.
+func BenchmarkLock(b *testing.B) {
+	q := benchQueue(b, Options{})
+	n := 0
 	for b.Loop() {
-		s, _ := q.Enter(ctx)
-		s.Release()
+		q.mu.Lock()
+		n++
+		q.mu.Unlock()
+		q.mu.Lock()
+		n--
+		q.mu.Unlock()
 	}
 }
 
@@ -38,52 +79,77 @@ func BenchmarkClock(b *testing.B) {
 	_ = sum
 }
 
-func BenchmarkFreeSlotParallel(b *testing.B) {
+func BenchmarkFreeParallel(b *testing.B) {
 	q := benchQueue(b, Options{Slots: 100})
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		ctx := context.Background()
 		for pb.Next() {
-			s, _ := q.Enter(ctx)
+			s, _ := q.Enter(ctx, Ask{})
 			s.Release()
 		}
 	})
 }
 
+// BenchmarkNewCaller is a flood of names that are not seen twice.
+func BenchmarkNewCaller(b *testing.B) {
+	q := benchQueue(b, Options{Slots: 100})
+	callers := names(1 << 17)
+	ctx := context.Background()
+	i := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		s, _ := q.Enter(ctx, Ask{Caller: callers[i&(1<<17-1)], Cost: 100})
+		s.Release()
+		i++
+	}
+}
+
 func BenchmarkFull(b *testing.B) {
 	q := benchQueue(b, Options{Slots: 1})
 	ctx := context.Background()
-	if _, err := q.Enter(ctx); err != nil {
+	if _, err := q.Enter(ctx, Ask{}); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _ = q.Enter(ctx)
+		_, _ = q.Enter(ctx, Ask{})
 	}
 }
 
 // BenchmarkJoinAndRelease is the queue's own work for one request that waits:
-// joining the line, and the release that hands it its slot. The waiter's
+// joining the line, and the release that hands somebody its slot. The waiter's
 // goroutine, timer and wake-up are left out.
 func BenchmarkJoinAndRelease(b *testing.B) {
-	for _, waiting := range []int{1, 100, 10_000} {
-		b.Run(fmt.Sprintf("waiting=%d", waiting), func(b *testing.B) {
-			q := benchQueue(b, Options{Slots: 1, Size: waiting + 1, Timeout: time.Hour})
-			held, err := q.Enter(context.Background())
+	for _, bb := range []struct{ waiting, callers int }{
+		{1, 1}, {10, 10}, {100, 100}, {10_000, 1}, {10_000, 100}, {10_000, 10_000},
+	} {
+		b.Run(fmt.Sprintf("waiting=%d/callers=%d", bb.waiting, bb.callers), func(b *testing.B) {
+			q := benchQueue(b, Options{Slots: 1, Size: bb.waiting + 1, Timeout: 1e6 * time.Hour})
+			held, err := q.Enter(context.Background(), Ask{})
 			if err != nil {
 				b.Fatal(err)
 			}
-			q.mu.Lock()
-			for range waiting {
-				q.join()
+			callers := names(bb.callers)
+			i := 0
+			join := func() (next *place) {
+				ask := Ask{Caller: callers[i], Cost: int64(50 + i*7919%100)}
+				if i++; i == len(callers) {
+					i = 0
+				}
+				q.mu.Lock()
+				defer q.mu.Unlock()
+				if _, _, err := q.join(&ask, q.now()); err != nil {
+					b.Fatal(err)
+				}
+				return q.line.classes[ask.Class].ranking.first().caller.first
 			}
-			q.mu.Unlock()
+			for range bb.waiting {
+				join()
+			}
 			b.ReportAllocs()
 			for b.Loop() {
-				q.mu.Lock()
-				q.join()
-				next := q.line.first
-				q.mu.Unlock()
+				next := join()
 				held.Release()
 				<-next.answer
 				held = Slot{queue: q, place: next, turn: next.turn}
@@ -92,37 +158,40 @@ func BenchmarkJoinAndRelease(b *testing.B) {
 	}
 }
 
-// BenchmarkHandover is the whole of it, with 10,000 goroutines that wait.
+// BenchmarkHandover is the whole of it, with goroutines that wait.
 func BenchmarkHandover(b *testing.B) {
-	const waiting = 10_000
-	q := benchQueue(b, Options{Slots: 1, Size: waiting, Timeout: time.Hour})
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	served := make(chan struct{})
-	ended := make(chan struct{})
-	for range waiting {
-		go func() {
-			for {
-				s, err := q.Enter(ctx)
-				if err != nil {
-					ended <- struct{}{}
-					return
-				}
-				served <- struct{}{}
-				s.Release()
+	for _, waiting := range []int{10, 100, 1000, 10_000} {
+		b.Run(fmt.Sprintf("waiting=%d", waiting), func(b *testing.B) {
+			q := benchQueue(b, Options{Slots: 1, Size: waiting, Timeout: 1e6 * time.Hour})
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			served := make(chan struct{})
+			ended := make(chan struct{})
+			for _, name := range names(waiting) {
+				go func() {
+					for {
+						s, err := q.Enter(ctx, Ask{Caller: name, Cost: 100})
+						if err != nil {
+							ended <- struct{}{}
+							return
+						}
+						served <- struct{}{}
+						s.Release()
+					}
+				}()
 			}
-		}()
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		<-served
-	}
-	cancel()
-	for left := waiting; left > 0; {
-		select {
-		case <-served:
-		case <-ended:
-			left--
-		}
+			b.ReportAllocs()
+			for b.Loop() {
+				<-served
+			}
+			cancel()
+			for left := waiting; left > 0; {
+				select {
+				case <-served:
+				case <-ended:
+					left--
+				}
+			}
+		})
 	}
 }

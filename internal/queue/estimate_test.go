@@ -14,16 +14,16 @@ func TestTimeoutSaysWhenToRetry(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		first, _ := q.Enter(t.Context())
+		first, _ := q.Enter(t.Context(), Ask{})
 		time.Sleep(4 * time.Second)
 		first.Release() // the mean hold is 4 s
-		second, _ := q.Enter(t.Context())
+		second, _ := q.Enter(t.Context(), Ask{})
 		defer second.Release()
 		go func() {
 			time.Sleep(time.Second)
-			_, _ = q.Enter(t.Context())
+			_, _ = q.Enter(t.Context(), Ask{})
 		}()
-		_, err = q.Enter(t.Context())
+		_, err = q.Enter(t.Context(), Ask{})
 		var late *TimeoutError
 		if !errors.As(err, &late) {
 			t.Fatalf("got %v, want a TimeoutError", err)
@@ -52,14 +52,14 @@ func TestEstimate(t *testing.T) {
 		{slots: 1, waiting: most, hold: most, want: time.Minute},
 		{slots: 1, waiting: 1<<62 - 1, hold: 4, want: time.Minute}, // 2^64
 		{slots: most, waiting: most - 1, hold: 7 * time.Second, want: 7 * time.Second},
-		{slots: most, waiting: most, hold: 1, want: time.Second},
+		{slots: most, waiting: most - 1, hold: 1, want: time.Second},
 	} {
 		q, err := New(Options{Slots: tt.slots})
 		if err != nil {
 			t.Fatal(err)
 		}
-		q.line.len = tt.waiting
-		q.hold = tt.hold
+		q.line.waiting = tt.waiting
+		q.hold.mean = tt.hold
 		if got := q.Estimate(); got != tt.want {
 			t.Errorf("%+v: got %v", tt, got)
 		}
@@ -80,7 +80,7 @@ func TestRecentMeanHold(t *testing.T) {
 			{11 * time.Second, 4 * time.Second},
 			{time.Hour, time.Minute},
 		} {
-			s, err := q.Enter(t.Context())
+			s, err := q.Enter(t.Context(), Ask{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,109 +1,96 @@
 package queue
 
-import "time"
+import "github.com/penstock-dev/penstock/internal/traffic"
 
-// place is one request's stay: in the line, then in flight. It is reused for
-// the next stay when this one has ended.
-type place struct {
-	prev, next *place // neighbours in the line, or in the chain of spare places
-	waiting    bool   // in the line
-	turn       uint64 // which stay this is: a Slot of an earlier one is void
-	since      time.Duration
-	waited     time.Duration
+// Turns is the starvation bound: of so many grants in a row at least one goes to
+// each class that waits all the while, however much waits above it.
+const Turns = 16
 
-	// answer takes the one answer that a waiter gets: nil for a slot, else
-	// why there is none. Both are made by the first stay that waits.
-	answer chan error
-	timer  *time.Timer
-}
-
-// arm starts the timer. Since Go 1.23 it need not be stopped after a stay: it
-// costs nothing while nobody waits on it, and Reset drops an earlier tick.
-func (p *place) arm(timeout time.Duration) {
-	if p.timer == nil {
-		p.timer = time.NewTimer(timeout)
-		return
-	}
-	p.timer.Reset(timeout)
-}
+// ranks are the classes in the order in which they are served.
+var ranks = [...]traffic.Class{traffic.ClassInteractive, traffic.ClassDefault, traffic.ClassBulk}
 
 // line is those who wait, and the one place that says in which order they are
-// served: first come, first served. Every method takes constant time. The zero
-// line is empty.
+// served: by class, within a class between its callers by what they have been
+// served, within a caller first come first served. The zero line is empty.
 type line struct {
-	first, last *place
-	len         int
+	classes [len(ranks)]class // by traffic.Class
+	waiting int
+	arrived uint64 // how many ever waited
 }
 
-// push adds p at the end.
+// push adds a waiter, whose class, caller and charge are set.
 func (l *line) push(p *place) {
 	if p.answer == nil {
 		p.answer = make(chan error, 1)
 	}
-	p.waiting = true
-	p.prev, p.next = l.last, nil
-	if l.last == nil {
-		l.first = p
-	} else {
-		l.last.next = p
+	p.number = l.arrived
+	l.arrived++
+	l.classes[p.class].push(p)
+	l.waiting++
+}
+
+// next takes out whose turn it is, and charges it; somebody must wait.
+func (l *line) next() *place {
+	turn := l.turn()
+	for i := range l.classes {
+		if l.classes[i].waiting > 0 {
+			l.classes[i].passed++
+		}
 	}
-	l.last = p
-	l.len++
+	c := &l.classes[turn]
+	c.passed = 0
+	l.waiting--
+	return c.next()
 }
 
-// pop takes out whose turn it is. The line must not be empty.
-func (l *line) pop() *place {
-	p := l.first
-	l.remove(p)
-	return p
+// turn is the class that is served next: the highest that waits, unless a lower
+// one has been passed over so often that it is due. The second class is due
+// when it has been passed over Turns-1 times, the third one time earlier: should
+// both be due at once the second goes first, and the third is still in time.
+func (l *line) turn() traffic.Class {
+	for i, at := range ranks {
+		if c := &l.classes[at]; c.waiting > 0 && i > 0 && c.passed >= Turns-i {
+			return at
+		}
+	}
+	for _, at := range ranks {
+		if l.classes[at].waiting > 0 {
+			return at
+		}
+	}
+	panic("queue: nobody waits")
 }
 
-// remove takes out p, which must be in the line.
+// remove takes out a waiter, who gets nothing.
 func (l *line) remove(p *place) {
-	if p.prev == nil {
-		l.first = p.next
-	} else {
-		p.prev.next = p.next
-	}
-	if p.next == nil {
-		l.last = p.prev
-	} else {
-		p.next.prev = p.prev
-	}
-	p.prev, p.next = nil, nil
-	p.waiting = false
-	l.len--
+	l.classes[p.class].remove(p)
+	l.waiting--
 }
 
-// mostSpare bounds the memory that stays behind after a rush: some 0.3 KiB a
-// place that has waited.
-const mostSpare = 4096
-
-// spare is the places to be used again. The zero spare is empty.
-type spare struct {
-	first *place
-	len   int
-}
-
-// take returns a place for a new stay.
-func (s *spare) take() *place {
-	p := s.first
-	if p == nil {
-		return new(place)
+// yields returns the waiter that has to make room, in a full line, for one more
+// of the named caller in a class: the newest of the caller with most waiters in
+// the lowest class that has any. A class never makes room for a lower one; and
+// within a class a caller makes room only if it has more waiters than the
+// newcomer's would have, so that nobody who waits is traded for somebody who
+// deserves the place no more. It is nil when the newcomer has to go.
+func (l *line) yields(at traffic.Class, name string) *place {
+	for i := len(ranks) - 1; i >= 0; i-- {
+		c := &l.classes[ranks[i]]
+		if c.waiting == 0 && ranks[i] != at {
+			continue
+		}
+		most := c.crowd.most()
+		if ranks[i] != at {
+			return most.last
+		}
+		own := 0
+		if u := c.callers.byName[name]; u != nil {
+			own = u.waiting
+		}
+		if most == nil || most.waiting <= own+1 {
+			return nil
+		}
+		return most.last
 	}
-	s.first, p.next = p.next, nil
-	s.len--
-	return p
-}
-
-// give ends a stay, whose Slot is void from here on. p must not be in the
-// line.
-func (s *spare) give(p *place) {
-	p.turn++
-	if s.len == mostSpare {
-		return
-	}
-	p.next = s.first
-	s.first = p
-	s.len++
+	return nil
 }

@@ -38,7 +38,7 @@ func TestMemoryAfterARush(t *testing.T) {
 	}
 	slots := make([]Slot, 2*mostSpare)
 	for i := range slots {
-		if slots[i], err = q.Enter(t.Context()); err != nil {
+		if slots[i], err = q.Enter(t.Context(), Ask{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -66,7 +66,7 @@ func TestNoAllocations(t *testing.T) {
 	}
 	ctx := t.Context()
 	if n := testing.AllocsPerRun(1000, func() {
-		s, err := q.Enter(ctx)
+		s, err := q.Enter(ctx, Ask{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +76,7 @@ func TestNoAllocations(t *testing.T) {
 	}
 
 	// Two requests that alternate: whoever releases has the other one waiting.
-	held, err := q.Enter(ctx)
+	held, err := q.Enter(ctx, Ask{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestNoAllocations(t *testing.T) {
 	go func() {
 		defer close(done)
 		for range wait {
-			s, err := q.Enter(ctx)
+			s, err := q.Enter(ctx, Ask{})
 			if err != nil {
 				t.Error(err)
 				return

@@ -1,106 +1,433 @@
 package queue
 
 import (
-	"context"
-	"strconv"
-	"testing"
-	"testing/synctest"
+	"cmp"
+	"math/big"
+	"slices"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
+	"github.com/penstock-dev/penstock/internal/traffic"
 )
 
-// model is the queue as slow and as obvious as it can be.
+// model is the queue as slow and as obvious as it can be: a list of who holds a
+// slot, a list of who waits, and the counters.
 type model struct {
 	Options
 	now      time.Duration
 	stopped  bool
-	holders  []modelStay // since they got their slots
-	line     []modelStay
-	hold     time.Duration
-	learnt   bool
+	level    int64 // of the bucket
+	holders  []*modelStay
+	line     []*modelStay // in the order of arrival
+	callers  map[modelName]*modelCaller
+	last     map[traffic.Class]*modelCaller
+	passed   map[traffic.Class]int
+	changes  int
+	arrived  int
+	mean     time.Duration
+	known    int
+	skipped  int
 	counts   Stats
 	outcomes map[string]outcome
 }
 
+type modelName struct {
+	class traffic.Class
+	name  string
+}
+
+type modelCaller struct {
+	served, lead *big.Int
+	returns      int
+	changed      int // when the number of its waiters last did
+}
+
 type modelStay struct {
 	name            string
+	of              modelName
+	caller          *modelCaller // nil where nothing was limited
+	weight          int64
+	charge          *big.Int
+	returns         int
+	number          int
 	since, deadline time.Duration
+	measured        bool
 	position        int
 }
 
-func (m *model) freeSlot() bool { return m.Slots == 0 || len(m.holders) < m.Slots }
-
-func (m *model) estimate() time.Duration {
-	if m.Slots == 0 {
-		return time.Second
+func newModel(o Options) *model {
+	return &model{
+		Options: o, level: o.Burst,
+		callers: map[modelName]*modelCaller{}, last: map[traffic.Class]*modelCaller{},
+		passed: map[traffic.Class]int{}, outcomes: map[string]outcome{},
 	}
-	wait := time.Duration(len(m.line)+1) * m.hold / time.Duration(m.Slots)
-	return max(time.Second, min(wait, time.Minute))
 }
 
-func (m *model) enter(name string, gone bool) {
+// modelCharge is cost / weight, rounded up, in parts of 2^-32.
+func modelCharge(cost, weight int64) *big.Int {
+	n := new(big.Int).Lsh(big.NewInt(max(cost, 1)), 32)
+	n.Add(n, big.NewInt(max(weight, 1)-1))
+	return n.Div(n, big.NewInt(max(weight, 1)))
+}
+
+func (m *model) bucketed() bool { return m.Burst > 0 }
+
+// minted is what the refill has made since the beginning.
+func (m *model) minted(at time.Duration) int64 {
+	return int64(at/time.Microsecond) * m.Refill / int64(m.Per/time.Microsecond)
+}
+
+// elapse moves the clock.
+func (m *model) elapse(to time.Duration) {
+	if m.bucketed() {
+		m.level = min(m.Burst, m.level+m.minted(to)-m.minted(m.now))
+	}
+	m.now = to
+}
+
+// tokenAfter is the wait for a token of which n go first.
+func (m *model) tokenAfter(n int) time.Duration {
+	if !m.bucketed() || m.level > int64(n) {
+		return 0
+	}
+	need := m.minted(m.now) + int64(n) + 1 - m.level
+	per := int64(m.Per / time.Microsecond)
+	return time.Duration((need*per+m.Refill-1)/m.Refill)*time.Microsecond - m.now
+}
+
+func (m *model) slotFree() bool { return m.Slots == 0 || len(m.holders) < m.Slots }
+
+func (m *model) estimate() time.Duration {
+	var turns time.Duration
+	if m.Slots > 0 {
+		turns = time.Duration(len(m.line)+1) * m.mean / time.Duration(m.Slots)
+	}
+	return max(time.Second, min(turns, time.Minute), m.tokenAfter(len(m.line)))
+}
+
+func (m *model) caller(of modelName) *modelCaller {
+	c := m.callers[of]
+	if c == nil {
+		c = &modelCaller{served: new(big.Int), lead: new(big.Int)}
+		m.callers[of] = c
+	}
+	return c
+}
+
+// waiters are those who wait, of one class, and of one caller if c is not nil.
+func (m *model) waiters(class traffic.Class, c *modelCaller) (stays []*modelStay) {
+	for _, w := range m.line {
+		if w.of.class == class && (c == nil || w.caller == c) {
+			stays = append(stays, w)
+		}
+	}
+	return stays
+}
+
+// order is the first waiters of each caller of a class, in the order of their
+// turns.
+func (m *model) order(class traffic.Class) (firsts []*modelStay) {
+	for _, w := range m.waiters(class, nil) {
+		if m.waiters(class, w.caller)[0] == w {
+			firsts = append(firsts, w)
+		}
+	}
+	slices.SortFunc(firsts, func(a, b *modelStay) int {
+		return cmp.Or(a.caller.served.Cmp(b.caller.served), a.number-b.number)
+	})
+	return firsts
+}
+
+func (m *model) floor(class traffic.Class) *big.Int {
+	if firsts := m.order(class); len(firsts) > 0 {
+		return firsts[0].caller.served
+	}
+	if c := m.last[class]; c != nil {
+		return c.served
+	}
+	return new(big.Int)
+}
+
+func (m *model) lift(of modelName, c *modelCaller) {
+	floor := m.floor(of.class)
+	c.returns++
+	c.lead = new(big.Int)
+	if c.served.Cmp(floor) < 0 {
+		c.served = floor
+	} else {
+		c.lead.Sub(c.served, floor)
+	}
+}
+
+func (m *model) charge(w *modelStay) {
+	w.caller.served = new(big.Int).Add(w.caller.served, w.charge)
+	w.returns = w.caller.returns
+	m.last[w.of.class] = w.caller
+}
+
+func (m *model) grant(w *modelStay) {
+	m.counts.Granted++
+	m.holders = append(m.holders, w)
+}
+
+func (m *model) enter(name string, a Ask, gone bool) {
+	w := &modelStay{name: name, of: modelName{a.Class, a.Caller}, since: m.now}
 	switch {
 	case m.stopped:
 		m.outcomes[name] = outcome{Error: "stopped"}
+		return
 	case gone:
 		m.counts.Left++
 		m.outcomes[name] = outcome{Error: "context canceled"}
-	case m.freeSlot():
-		m.counts.Granted++
-		m.holders = append(m.holders, modelStay{name: name, since: m.now})
+		return
+	case m.Slots == 0 && !m.bucketed():
+		m.grant(w)
 		m.outcomes[name] = outcome{}
-	case len(m.line) >= m.Size:
-		m.counts.Full++
-		m.outcomes[name] = outcome{Error: "full", Retry: m.estimate()}
-	default:
-		m.counts.Waited++
-		m.line = append(m.line, modelStay{name, m.now, m.now + m.Timeout, len(m.line) + 1})
+		return
 	}
+	w.weight, w.charge = a.Weight, modelCharge(a.Cost, a.Weight)
+	if len(m.line) == 0 && m.slotFree() && m.tokenAfter(0) == 0 {
+		m.level--
+		if w.measured = m.known < 8 || m.skipped == 6; w.measured {
+			m.skipped = 0
+		} else {
+			m.skipped++
+		}
+		w.caller = m.caller(w.of)
+		m.lift(w.of, w.caller)
+		m.charge(w)
+		m.grant(w)
+		m.outcomes[name] = outcome{}
+		return
+	}
+	var yields *modelStay
+	if len(m.line) >= m.Size {
+		if m.Size > 0 {
+			yields = m.yields(w.of)
+		}
+		if yields == nil {
+			m.counts.Full++
+			m.outcomes[name] = outcome{Error: "full", Retry: m.estimate()}
+			return
+		}
+	}
+	before := m.before(w.of)
+	wait := m.tokenAfter(before)
+	if m.known == 8 && m.Slots > 0 {
+		wait = max(wait, time.Duration(before)*m.mean/time.Duration(m.Slots))
+	}
+	if wait > m.Timeout {
+		m.counts.Late++
+		m.outcomes[name] = outcome{Error: "late", Retry: wait}
+		return
+	}
+	if yields != nil {
+		m.remove(yields)
+		m.counts.PushedOut++
+		m.outcomes[yields.name] = outcome{Error: "pushed_out", After: m.now - yields.since, Retry: m.estimate()}
+	}
+	w.caller = m.caller(w.of)
+	if len(m.waiters(w.of.class, w.caller)) == 0 {
+		m.lift(w.of, w.caller)
+	}
+	if len(m.waiters(w.of.class, nil)) == 0 {
+		m.passed[w.of.class] = 0
+	}
+	m.changes++
+	w.caller.changed = m.changes
+	w.number = m.arrived
+	m.arrived++
+	w.deadline, w.position = m.now+m.Timeout, before+1
+	m.counts.Waited++
+	m.line = append(m.line, w)
+}
+
+// yields is who makes room for one more of a caller in the full line.
+func (m *model) yields(of modelName) *modelStay {
+	for _, class := range []traffic.Class{traffic.ClassBulk, traffic.ClassDefault, traffic.ClassInteractive} {
+		var most *modelCaller
+		waiting := func(c *modelCaller) int { return len(m.waiters(class, c)) }
+		for _, w := range m.waiters(class, nil) {
+			if most == nil || waiting(w.caller) > waiting(most) || waiting(w.caller) == waiting(most) && w.caller.changed > most.changed {
+				most = w.caller
+			}
+		}
+		if class == of.class {
+			own := 0
+			if c := m.callers[of]; c != nil {
+				own = waiting(c)
+			}
+			if most == nil || waiting(most) <= own+1 {
+				return nil
+			}
+		}
+		if most != nil {
+			stays := m.waiters(class, most)
+			return stays[len(stays)-1]
+		}
+	}
+	return nil
+}
+
+// before is the estimate of how many go before a newcomer.
+func (m *model) before(of modelName) int {
+	n := 0
+	if firsts := m.order(of.class); len(firsts) > 0 {
+		c := m.callers[of]
+		floor, sum := firsts[0].caller.served, new(big.Int)
+		for _, w := range m.waiters(of.class, nil) {
+			sum.Add(sum, w.charge)
+		}
+		mean := new(big.Int).Div(sum, big.NewInt(int64(len(m.waiters(of.class, nil)))))
+		reach := new(big.Int).Set(floor)
+		var own []*modelStay
+		if c != nil {
+			own = m.waiters(of.class, c)
+			if c.served.Cmp(reach) > 0 {
+				reach.Set(c.served)
+			}
+			sum := new(big.Int)
+			for _, w := range own {
+				sum.Add(sum, w.charge)
+			}
+			if len(own) > 0 {
+				sum.Div(sum, big.NewInt(int64(len(own))))
+				reach.Add(reach, sum.Mul(sum, big.NewInt(int64(len(own)))))
+			}
+		}
+		others := 0
+		for _, f := range firsts {
+			if f.caller != c && f.caller.served.Cmp(reach) <= 0 {
+				others++
+			}
+		}
+		above := new(big.Int).Sub(reach, floor)
+		rounds := above.Rsh(above, 16).Div(above, mean.Rsh(mean, 16)).Int64()
+		n = len(own) + min(others*int(max(1, rounds)), len(m.waiters(of.class, nil))-len(own))
+	}
+	higher := 0
+	for _, class := range []traffic.Class{traffic.ClassInteractive, traffic.ClassDefault, traffic.ClassBulk} {
+		if class == of.class {
+			break
+		}
+		higher += len(m.waiters(class, nil))
+	}
+	return n + min(higher, 15*(n+1))
+}
+
+// next is whose turn it is.
+func (m *model) next() *modelStay {
+	waits := func(c traffic.Class) bool { return len(m.waiters(c, nil)) > 0 }
+	turn := traffic.ClassBulk
+	switch {
+	case waits(traffic.ClassDefault) && m.passed[traffic.ClassDefault] >= 15:
+		turn = traffic.ClassDefault
+	case waits(traffic.ClassBulk) && m.passed[traffic.ClassBulk] >= 14:
+	case waits(traffic.ClassInteractive):
+		turn = traffic.ClassInteractive
+	case waits(traffic.ClassDefault):
+		turn = traffic.ClassDefault
+	}
+	for _, c := range traffic.Classes() {
+		m.passed[c]++
+	}
+	m.passed[turn] = 0
+	return m.order(turn)[0]
+}
+
+func (m *model) remove(w *modelStay) {
+	m.line = slices.DeleteFunc(m.line, func(other *modelStay) bool { return other == w })
+	m.changes++
+	w.caller.changed = m.changes
 }
 
 func (m *model) fill() {
-	for len(m.line) > 0 && m.freeSlot() {
-		w := m.line[0]
-		m.line = m.line[1:]
-		m.counts.Granted++
-		m.holders = append(m.holders, modelStay{name: w.name, since: m.now})
+	for len(m.line) > 0 && m.slotFree() && m.tokenAfter(0) == 0 {
+		m.level--
+		w := m.next()
+		m.remove(w)
+		m.charge(w)
 		m.outcomes[w.name] = outcome{Position: w.position, Waited: m.now - w.since, After: m.now - w.since}
+		w.since, w.measured = m.now, true
+		m.grant(w)
 	}
 }
 
 func (m *model) release(i int) {
-	hold := m.now - m.holders[i].since
-	if m.learnt {
-		m.hold += (hold - m.hold) / 8
-	} else {
-		m.hold, m.learnt = hold, true
+	w := m.holders[i]
+	if w.measured {
+		hold := m.now - w.since
+		if m.known == 0 {
+			m.mean = hold
+		}
+		m.mean += (hold - m.mean) / 8
+		m.known = min(m.known+1, 8)
 	}
-	m.holders = append(m.holders[:i:i], m.holders[i+1:]...)
+	m.holders = slices.Delete(m.holders, i, i+1)
 	m.fill()
+}
+
+func (m *model) served(i int, cost int64) {
+	w := m.holders[i]
+	c := w.caller
+	if c == nil {
+		return
+	}
+	more := modelCharge(cost, w.weight)
+	more.Sub(more, w.charge)
+	if less := new(big.Int).Neg(more); less.Sign() > 0 && w.returns != c.returns {
+		if less.Cmp(c.lead) > 0 {
+			less.Set(c.lead)
+		}
+		c.lead = new(big.Int).Sub(c.lead, less)
+		more.Neg(less)
+	}
+	c.served = new(big.Int).Add(c.served, more)
+	w.charge = new(big.Int).Add(w.charge, more)
 }
 
 func (m *model) leave(i int) {
 	w := m.line[i]
-	m.line = append(m.line[:i:i], m.line[i+1:]...)
+	m.remove(w)
 	m.counts.Left++
 	m.outcomes[w.name] = outcome{Error: "context canceled", After: m.now - w.since}
 }
 
+// advance lets the clock run, and stops wherever something happens by itself.
 func (m *model) advance(d time.Duration) {
-	m.now += d
-	var still []modelStay
-	for _, w := range m.line {
-		if w.deadline > m.now {
-			still = append(still, w)
-			continue
+	for end := m.now + d; ; {
+		next := end
+		for _, w := range m.line {
+			next = min(next, w.deadline)
 		}
-		m.counts.TimedOut++
-		timeout := w.deadline - w.since
-		m.outcomes[w.name] = outcome{Error: "timeout", Waited: timeout, After: timeout}
+		if len(m.line) > 0 && m.slotFree() {
+			next = min(next, m.now+m.tokenAfter(0))
+		}
+		m.elapse(next)
+		for _, w := range slices.Clone(m.line) {
+			if w.deadline == m.now {
+				m.remove(w)
+				m.counts.TimedOut++
+				m.outcomes[w.name] = outcome{Error: "timeout", Waited: m.now - w.since, After: m.now - w.since}
+			}
+		}
+		m.fill()
+		if m.now == end {
+			return
+		}
 	}
-	m.line = still
+}
+
+func (m *model) configure(o Options) {
+	switch {
+	case o.Burst == 0:
+		m.level = 0
+	case m.bucketed():
+		m.level = min(m.level, o.Burst)
+	default:
+		m.level = o.Burst
+	}
+	m.Options = o
+	m.fill()
 }
 
 func (m *model) stop() {
@@ -114,103 +441,11 @@ func (m *model) stop() {
 func (m *model) stats() Stats {
 	s := m.counts
 	s.Slots, s.InFlight, s.Waiting, s.Size = m.Slots, len(m.holders), len(m.line), m.Size
-	return s
-}
-
-func drawOptions(t *rapid.T) Options {
-	return Options{
-		Slots:   rapid.SampledFrom([]int{1, 2, 3, 4, 0}).Draw(t, "slots"),
-		Size:    rapid.IntRange(0, 5).Draw(t, "size"),
-		Timeout: time.Duration(rapid.IntRange(1, 20_000).Draw(t, "timeout ms")) * time.Millisecond,
+	for _, w := range m.holders {
+		s.Classes[w.of.class].InFlight++
 	}
-}
-
-// TestModel takes random steps on the queue and on the model; after each, what
-// became of every request, the stats and the estimate must be the same.
-func TestModel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		// A *testing.T itself would be asked for its Deadline, which panics in
-		// a bubble.
-		rapid.Check(struct{ *testing.T }{t}, checkModel)
-	})
-}
-
-func checkModel(t *rapid.T) {
-	o := drawOptions(t)
-	r := newRig(t, o)
-	all, cancelAll := context.WithCancel(context.Background())
-	t.Cleanup(func() {
-		cancelAll()
-		synctest.Wait()
-	})
-	m := &model{Options: o, outcomes: map[string]outcome{}}
-	entered := 0
-	var void []Slot // released before
-	t.Repeat(map[string]func(*rapid.T){
-		"enter": func(t *rapid.T) {
-			name := strconv.Itoa(entered)
-			entered++
-			ctx, cancel := context.WithCancel(all)
-			r.leave[name] = cancel
-			gone := rapid.IntRange(0, 15).Draw(t, "one in 16 has gone") == 15
-			if gone {
-				cancel()
-			}
-			go r.enter(ctx, name)
-			m.enter(name, gone)
-		},
-		"release": func(t *rapid.T) {
-			if len(m.holders) == 0 {
-				t.Skip("nobody holds a slot")
-			}
-			i := rapid.IntRange(0, len(m.holders)-1).Draw(t, "holder")
-			s := r.slots[m.holders[i].name]
-			s.Release()
-			m.release(i)
-			void = append(void, s)
-			rapid.SampledFrom(void).Draw(t, "void slot").Release()
-		},
-		"leave": func(t *rapid.T) {
-			if len(m.line) == 0 {
-				t.Skip("nobody waits")
-			}
-			i := rapid.IntRange(0, len(m.line)-1).Draw(t, "waiter")
-			r.leave[m.line[i].name]()
-			m.leave(i)
-		},
-		"advance": func(t *rapid.T) {
-			d := time.Duration(rapid.IntRange(1, 30_000).Draw(t, "ms")) * time.Millisecond
-			time.Sleep(d) // the bubble's clock
-			m.advance(d)
-		},
-		"configure": func(t *rapid.T) {
-			o := drawOptions(t)
-			if err := r.q.Configure(o); err != nil {
-				t.Fatal(err)
-			}
-			m.Options = o
-			m.fill()
-		},
-		"stop": func(t *rapid.T) {
-			if rapid.IntRange(0, 15).Draw(t, "one in 16") < 15 {
-				t.Skip("not yet")
-			}
-			r.q.Stop()
-			m.stop()
-		},
-		"": func(t *rapid.T) {
-			synctest.Wait()
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			if d := cmp.Diff(m.outcomes, r.ended); d != "" {
-				t.Fatalf("outcomes (-model +queue):\n%s", d)
-			}
-			if d := cmp.Diff(m.stats(), r.q.Stats()); d != "" {
-				t.Fatalf("stats (-model +queue):\n%s", d)
-			}
-			if got, want := r.q.Estimate(), m.estimate(); got != want {
-				t.Fatalf("estimate %v, the model says %v", got, want)
-			}
-		},
-	})
+	for _, w := range m.line {
+		s.Classes[w.of.class].Waiting++
+	}
+	return s
 }

@@ -20,6 +20,12 @@ func TestOptions(t *testing.T) {
 		{Options{Slots: 3, Size: 1, Timeout: 1}, ""},
 		{Options{Slots: -1}, "queue: -1 slots; give 1 or more, or 0 for no limit"},
 		{Options{Size: -2, Timeout: 1}, "queue: a size of -2; give 1 or more, or 0 so that nobody waits"},
+		{Options{Burst: 1, Refill: 1, Per: time.Microsecond}, ""},
+		{Options{Burst: -1}, "queue: a burst of -1; give 1 or more, or 0 for no bucket"},
+		{Options{Burst: 5, Per: time.Second}, "queue: a refill of 0; give 1 or more, or a burst of 0 for no bucket"},
+		{Options{Burst: 5, Refill: -1, Per: time.Second}, "queue: a refill of -1; give 1 or more, or a burst of 0 for no bucket"},
+		{Options{Burst: 5, Refill: 1}, "queue: a refill per 0s; give whole microseconds, at least one"},
+		{Options{Burst: 5, Refill: 1, Per: 1500}, "queue: a refill per 1.5µs; give whole microseconds, at least one"},
 		{Options{Timeout: -time.Second}, "queue: a timeout of -1s; give one above 0"},
 		{Options{Slots: 1, Size: 100}, "queue: a timeout of 0 with a size of 100; give a timeout above 0, or a size of 0 so that nobody waits"},
 	} {
@@ -42,7 +48,9 @@ func TestErrorTexts(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&FullError{RetryAfter: 3 * time.Second}, "queue: full; retry after 3s"},
+		{&FullError{Reason: Full, RetryAfter: 3 * time.Second}, "queue: full; retry after 3s"},
+		{&FullError{Reason: PushedOut, RetryAfter: time.Second}, "queue: full, and another caller's turn to wait; retry after 1s"},
+		{&FullError{Reason: Late, RetryAfter: 99 * time.Second}, "queue: too long for the timeout; retry after 1m39s"},
 		{&TimeoutError{Waited: 30 * time.Second, RetryAfter: time.Second}, "queue: no slot within 30s; retry after 1s"},
 		{ErrStopped, "queue: stopped; ask another gateway"},
 	} {
@@ -178,7 +186,7 @@ func TestGoneBeforeEntering(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
-	if _, err := q.Enter(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := q.Enter(ctx, Ask{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want deadline exceeded", err)
 	}
 	if got, want := q.Stats(), (Stats{Slots: 1, Left: 1}); got != want {
@@ -195,7 +203,7 @@ func TestGrantToOneWhoLeaves(t *testing.T) {
 			r.start("abc")
 			r.q.mu.Lock()
 			r.leave["b"]()
-			r.q.release(r.slots["a"].place, r.q.now())
+			r.q.release(r.slots["a"].place, r.q.now()) // as Release does
 			r.q.mu.Unlock()
 			synctest.Wait()
 			r.want(map[string]outcome{"a": {}, "b": {Error: "context canceled"}, "c": {Position: 2}})

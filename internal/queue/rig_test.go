@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/penstock-dev/penstock/internal/traffic"
 )
 
 // outcome is what became of one Enter. Error is empty for a slot.
@@ -53,25 +55,28 @@ func newRig(t fataler, o Options) *rig {
 	}
 }
 
-// start begins an Enter for each name, in this order.
-func (r *rig) start(names string) {
+// start begins an Enter for each name, in this order, all of one caller.
+func (r *rig) start(names string) { r.ask(Ask{}, names) }
+
+// ask is start with an Ask.
+func (r *rig) ask(a Ask, names string) {
 	for _, name := range strings.Split(names, "") {
 		ctx, cancel := context.WithCancel(r.t.Context())
 		r.leave[name] = cancel
-		go r.enter(ctx, name)
+		go r.enter(ctx, a, name)
 		synctest.Wait()
 	}
 }
 
-func (r *rig) enter(ctx context.Context, name string) {
+func (r *rig) enter(ctx context.Context, a Ask, name string) {
 	began := time.Now()
-	s, err := r.q.Enter(ctx)
+	s, err := r.q.Enter(ctx, a)
 	o := outcome{Position: s.Position(), Waited: s.Waited(), After: time.Since(began)}
 	var full *FullError
 	var late *TimeoutError
 	switch {
 	case errors.As(err, &full):
-		o.Error, o.Retry = "full", full.RetryAfter
+		o.Error, o.Retry = string(full.Reason), full.RetryAfter
 	case errors.As(err, &late):
 		o.Error, o.Waited = "timeout", late.Waited
 	case errors.Is(err, ErrStopped):
@@ -136,9 +141,12 @@ func (r *rig) check() {
 	}
 }
 
-// stats checks the whole of Stats.
+// stats checks the whole of Stats; without Classes, all is of the default class.
 func (r *rig) stats(want Stats) {
 	r.t.Helper()
+	if want.Classes == [3]ClassStats{} {
+		want.Classes[traffic.ClassDefault] = ClassStats{want.InFlight, want.Waiting}
+	}
 	if d := cmp.Diff(want, r.q.Stats()); d != "" {
 		r.t.Fatalf("stats (-want +got):\n%s", d)
 	}

@@ -3,7 +3,8 @@ package queue
 import "time"
 
 // Slot is one place among the requests in flight. It may be copied; all copies
-// are the same slot. The zero Slot is none.
+// are the same slot. The zero Slot is none. Its methods may be called from any
+// goroutine and do not block.
 type Slot struct {
 	queue    *Queue
 	place    *place
@@ -12,9 +13,8 @@ type Slot struct {
 	waited   time.Duration
 }
 
-// Release gives the slot back, to the first who waits. Releasing a slot again,
-// or the zero Slot, does nothing. It may be called from any goroutine and does
-// not block.
+// Release gives the slot back, to whose turn it is. Releasing a slot again, or
+// the zero Slot, does nothing.
 func (s Slot) Release() {
 	if s.queue == nil {
 		return
@@ -25,9 +25,29 @@ func (s Slot) Release() {
 	if s.place.turn != s.turn {
 		return
 	}
-	now := q.now()
-	q.learn(now - s.place.since)
+	now := unread
+	if s.place.since != unread || q.line.waiting > 0 {
+		now = q.now()
+	}
+	if s.place.since != unread {
+		q.hold.learn(now - s.place.since)
+	}
 	q.release(s.place, now)
+}
+
+// Served says what the request has been served so far, in all, in weighted
+// tokens: it takes the place of Ask.Cost in the caller's counter, up or down. At
+// least 1 is counted. After Release, and for the zero Slot, it does nothing.
+func (s Slot) Served(cost int64) {
+	if s.queue == nil {
+		return
+	}
+	q := s.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if p := s.place; p.turn == s.turn && p.caller != nil {
+		q.line.classes[p.class].correct(p, charged(cost, p.weight))
+	}
 }
 
 // Waited returns how long the request stood in the line; 0 if it went
@@ -35,5 +55,6 @@ func (s Slot) Release() {
 func (s Slot) Waited() time.Duration { return s.waited }
 
 // Position returns the place in the line at which the request entered it: 1
-// for the first who waits, 0 if it went straight in.
+// for the one that goes first, 0 if it went straight in. It counts those who
+// were to be served before, as Ask.Progress is told it.
 func (s Slot) Position() int { return s.position }

@@ -32,7 +32,7 @@ func TestStress(t *testing.T) {
 				case 1:
 					ctx, cancel = context.WithTimeout(ctx, time.Duration(chance.IntN(1000))*time.Microsecond)
 				}
-				s, err := q.Enter(ctx)
+				s, err := q.Enter(ctx, Ask{})
 				var isFull *FullError
 				var isLate *TimeoutError
 				switch {
@@ -95,7 +95,7 @@ func TestStress(t *testing.T) {
 	if s.InFlight != 0 || s.Waiting != 0 {
 		t.Errorf("at the end: %+v", s)
 	}
-	if s.Full != uint64(full.Load()) || s.TimedOut != uint64(timedOut.Load()) || s.Left != uint64(left.Load()) {
+	if s.Full+s.Late+s.PushedOut != uint64(full.Load()) || s.TimedOut != uint64(timedOut.Load()) || s.Left != uint64(left.Load()) {
 		t.Errorf("%+v, the clients saw %d full, %d timeouts, %d left", s, full.Load(), timedOut.Load(), left.Load())
 	}
 	// What was granted to a waiter that had just left counts as left, too.

@@ -1,0 +1,200 @@
+package queue
+
+// mostIdle is how many callers of a class are remembered who have neither a
+// waiter nor a slot.
+const mostIdle = 16_384
+
+// caller is what is known of one caller within one class.
+type caller struct {
+	name string
+
+	// served is the virtual counter; see class.
+	served work
+	// returns counts how often it was lifted, or would have been. What a stay
+	// from before the last return turns out not to have been served lowers the
+	// counter by no more than lead, its distance then from what it was lifted
+	// to: the rest of that charge was forgiven already.
+	returns uint64
+	lead    work
+
+	first, last *place // its waiters, first come first served
+	waiting     int
+	queued      work   // their charges
+	heads       uint64 // how many of its waiters went, in whatever way, when they were the first
+	held        int    // its slots
+
+	lessRecent, moreRecent *caller // neighbours in the crowd
+
+	// In the heap of those who may be forgotten: where, and by which counter.
+	kept  int // from 1; 0 is not in it
+	keyed work
+}
+
+func (c *caller) key() key { return key{c.served, c.first.number} }
+
+func (c *caller) idle() bool { return c.waiting == 0 && c.held == 0 }
+
+// push puts a waiter behind the caller's others.
+func (c *caller) push(p *place) {
+	p.ahead = c.heads + uint64(c.waiting)
+	p.prev, p.next = c.last, nil
+	if c.last == nil {
+		c.first = p
+	} else {
+		c.last.next = p
+	}
+	c.last = p
+	c.waiting++
+	c.queued = c.queued.plus(p.charge)
+}
+
+// remove takes out a waiter.
+func (c *caller) remove(p *place) {
+	if p.prev == nil {
+		c.first = p.next
+		c.heads++
+	} else {
+		p.prev.next = p.next
+	}
+	if p.next == nil {
+		c.last = p.prev
+	} else {
+		p.next.prev = p.prev
+	}
+	p.prev, p.next = nil, nil
+	c.waiting--
+	c.queued = c.queued.minus(p.charge)
+}
+
+// ahead returns how many of the caller's waiters go before p: exactly, but for
+// those who left from the midst of them.
+func (c *caller) ahead(p *place) int {
+	if c.first == p {
+		return 0
+	}
+	return int(min(p.ahead-c.heads, uint64(c.waiting-1)))
+}
+
+// callers is all that are remembered of one class: whoever has a waiter or a
+// slot, and at most mostIdle others. To be forgotten costs a caller the
+// distance of its counter to what it will be lifted to when it comes back, so
+// those with the least counters go first. The heap is put in order only when
+// somebody has to go: till then an entry may be of a caller that is no longer
+// idle, or be keyed by less than its counter. The zero callers are empty.
+type callers struct {
+	byName map[string]*caller
+	heap   []*caller
+	spare  []*caller
+}
+
+const mostSpareCallers = 256
+
+// get returns the record of a caller, a new one where there is none.
+func (s *callers) get(name string) *caller {
+	if c := s.byName[name]; c != nil {
+		return c
+	}
+	if s.byName == nil {
+		s.byName = map[string]*caller{}
+	}
+	var c *caller
+	if n := len(s.spare); n > 0 {
+		c, s.spare = s.spare[n-1], s.spare[:n-1]
+	} else {
+		c = new(caller)
+	}
+	c.name = name
+	s.byName[name] = c
+	return c
+}
+
+// rest notes that a caller is idle, and returns whom that makes one too many;
+// nil for nobody.
+func (s *callers) rest(c *caller) (forgotten *caller) {
+	switch {
+	case c.kept == 0:
+		c.keyed = c.served
+		s.heap = append(s.heap, c)
+		s.up(len(s.heap) - 1)
+	case c.served.less(c.keyed):
+		c.keyed = c.served
+		s.up(c.kept - 1)
+	}
+	if len(s.heap) <= mostIdle {
+		return nil
+	}
+	for {
+		least := s.heap[0]
+		if least.keyed.less(least.served) {
+			least.keyed = least.served
+			s.down(0)
+			continue
+		}
+		s.pop()
+		if !least.idle() {
+			return nil // one less in the heap, and it comes back to it
+		}
+		delete(s.byName, least.name)
+		return least
+	}
+}
+
+// reuse keeps the record of a caller that was forgotten and that nothing refers
+// to.
+func (s *callers) reuse(c *caller) {
+	if len(s.spare) < mostSpareCallers {
+		*c = caller{}
+		s.spare = append(s.spare, c)
+	}
+}
+
+func (s *callers) pop() {
+	last := len(s.heap) - 1
+	s.heap[0].kept = 0
+	if last > 0 {
+		s.put(0, s.heap[last])
+	}
+	s.heap[last] = nil
+	s.heap = s.heap[:last]
+	s.down(0)
+}
+
+func (s *callers) put(i int, c *caller) {
+	s.heap[i] = c
+	c.kept = i + 1
+}
+
+func (s *callers) up(i int) {
+	c := s.heap[i]
+	for i > 0 {
+		parent := s.heap[(i-1)/2]
+		if !c.keyed.less(parent.keyed) {
+			break
+		}
+		s.put(i, parent)
+		i = (i - 1) / 2
+	}
+	s.put(i, c)
+}
+
+func (s *callers) down(i int) {
+	if i >= len(s.heap) {
+		return
+	}
+	c := s.heap[i]
+	for {
+		child := 2*i + 1
+		if child >= len(s.heap) {
+			break
+		}
+		if right := child + 1; right < len(s.heap) && s.heap[right].keyed.less(s.heap[child].keyed) {
+			child = right
+		}
+		if !s.heap[child].keyed.less(c.keyed) {
+			break
+		}
+		s.put(i, s.heap[child])
+		i = child
+	}
+	s.put(i, c)
+}

@@ -1,0 +1,164 @@
+package queue
+
+// class is the callers of one traffic.Class, and whose turn among them it is.
+//
+// That is decided by the Virtual Token Counter of Sheng et al., "Fairness in
+// Serving Large Language Models" (OSDI 2024): each caller has a counter of what
+// it has been served over its weight; the caller with the least goes first; and
+// one that had nobody waiting is lifted, when it comes back, to the least of those
+// who have, or to whoever was served last where nobody waits, so that nobody saves up
+// turns while it is away. The paper's engine sees every token as it is made and
+// charges it then. Here the charge is made with the grant, as an estimate, and
+// corrected as becomes known what was served.
+type class struct {
+	callers callers
+	ranking ranking // those who have a waiter
+	crowd   crowd   // the same, by how many
+	waiting int
+	queued  work // charges of those who wait
+	held    int
+
+	last *caller // who was served last; nil once it is forgotten, when past is its counter
+	past work
+
+	passed int // grants to other classes since this one had one, or began to wait
+}
+
+// floor is what a caller that comes back now is lifted to.
+func (c *class) floor() work {
+	switch {
+	case c.ranking.len > 0:
+		return c.ranking.first().served
+	case c.last != nil:
+		return c.last.served
+	default:
+		return c.past
+	}
+}
+
+// lift lets a caller with no waiter come back.
+func (c *class) lift(u *caller) {
+	floor := c.floor()
+	u.returns++
+	if u.served.less(floor) {
+		u.served, u.lead = floor, work{}
+	} else {
+		u.lead = u.served.minus(floor)
+	}
+}
+
+// push adds a waiter.
+func (c *class) push(p *place) {
+	u := p.caller
+	if u.waiting == 0 {
+		c.lift(u)
+		u.push(p)
+		c.ranking.insert(u.key(), u)
+	} else {
+		u.push(p)
+	}
+	c.crowd.move(u, u.waiting-1)
+	if c.waiting == 0 {
+		c.passed = 0
+	}
+	c.waiting++
+	c.queued = c.queued.plus(p.charge)
+	p.waiting = true
+}
+
+// remove takes a waiter out, who gets nothing unless charge follows.
+func (c *class) remove(p *place) {
+	u := p.caller
+	first := u.first == p
+	if first {
+		c.ranking.remove(u.key())
+	}
+	u.remove(p)
+	if first && u.waiting > 0 {
+		c.ranking.insert(u.key(), u)
+	}
+	c.crowd.move(u, u.waiting+1)
+	c.waiting--
+	c.queued = c.queued.minus(p.charge)
+	p.waiting = false
+	c.rest(u)
+}
+
+// next takes out whose turn it is and charges it; somebody must wait.
+func (c *class) next() *place {
+	u := c.ranking.first().caller
+	p := u.first
+	c.ranking.remove(u.key())
+	u.remove(p)
+	c.charge(p)
+	if u.waiting > 0 {
+		c.ranking.insert(u.key(), u)
+	}
+	c.crowd.move(u, u.waiting+1)
+	c.waiting--
+	c.queued = c.queued.minus(p.charge)
+	p.waiting = false
+	return p
+}
+
+// pass charges a newcomer that gets its slot without waiting.
+func (c *class) pass(p *place) {
+	c.lift(p.caller)
+	c.charge(p)
+}
+
+// charge counts a slot that is given to p, whose caller is not in the ranking.
+func (c *class) charge(p *place) {
+	u := p.caller
+	u.served = u.served.plus(p.charge)
+	p.returns = u.returns
+	u.held++
+	c.held++
+	c.last = u
+}
+
+// correct replaces the charge of p, which holds a slot. What was forgiven by a
+// lift meanwhile is not given back as well, and stays part of the charge.
+func (c *class) correct(p *place, charge work) {
+	u := p.caller
+	if u.waiting > 0 {
+		c.ranking.remove(u.key())
+	}
+	if p.charge.less(charge) {
+		u.served = u.served.plus(charge.minus(p.charge))
+		p.charge = charge
+	} else {
+		back := p.charge.minus(charge)
+		if p.returns != u.returns {
+			if u.lead.less(back) {
+				back = u.lead
+			}
+			u.lead = u.lead.minus(back)
+		}
+		u.served = u.served.minus(back)
+		p.charge = p.charge.minus(back)
+	}
+	if u.waiting > 0 {
+		c.ranking.insert(u.key(), u)
+	}
+}
+
+// release takes the slot of p back.
+func (c *class) release(p *place) {
+	p.caller.held--
+	c.held--
+	c.rest(p.caller)
+}
+
+// rest lets a caller be forgotten that has become idle.
+func (c *class) rest(u *caller) {
+	if !u.idle() {
+		return
+	}
+	if gone := c.callers.rest(u); gone != nil {
+		if c.last == gone {
+			c.last, c.past = nil, gone.served
+		}
+		c.callers.reuse(gone)
+	}
+}
