@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"internal/identity":         {"internal/clientaddr"},
 	"internal/policy":           {"", "internal/config", "internal/modelname", "internal/pricing", "internal/pricing/usd"},
 	"internal/pricing":          {"", "internal/modelname", "internal/pricing/usd"},
+	"internal/workers":          {"internal/modelname"},
 	"internal/gateway":          {"", "internal/clientaddr", "internal/identity", "internal/policy", "internal/provider", "internal/queue", "internal/reply", "internal/telemetry", "internal/workers"},
 	"internal/server":           {"", "internal/admin", "internal/config", "internal/gateway", "internal/identity", "internal/policy", "internal/provider", "internal/queue", "internal/reply", "internal/statefile", "internal/telemetry", "internal/workers"},
 	"internal/demo":             {"", "internal/config", "internal/server", "internal/standin"},

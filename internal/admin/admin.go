@@ -1,4 +1,5 @@
-// Package admin is the operator's port: health, metrics and reload. It is never
+// Package admin is the operator's port: health, metrics, reload and the workers.
+// It is never
 // the gateway's own.
 package admin
 
@@ -24,6 +25,8 @@ type Options struct {
 	// Reload reads the configuration again; its error says what is wrong with
 	// it, and then nothing has changed.
 	Reload func() error
+	// Workers are shown and changed.
+	Workers Workers
 }
 
 // New returns the port's handler. It may be called by any number of goroutines.
@@ -48,8 +51,10 @@ func New(o Options) http.Handler {
 		}
 		answer(w, http.StatusOK, "reloaded")
 	}))
+	mux.HandleFunc("GET /workers", g.enter(o.Workers.list))
+	mux.HandleFunc("POST /workers", g.change(o.Workers.change))
 	mux.HandleFunc("/", g.enter(func(w http.ResponseWriter, r *http.Request) {
-		answer(w, http.StatusNotFound, "there is GET /healthz, /readyz and /metrics, and POST /-/reload")
+		answer(w, http.StatusNotFound, "there is GET /healthz, /readyz, /metrics and /workers, and POST /-/reload and /workers")
 	}))
 	return mux
 }

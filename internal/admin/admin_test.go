@@ -63,7 +63,7 @@ const (
 	noToken     = `401 {"error":"show admin.token as a bearer"}`
 	notFromHere = `403 {"error":"without admin.token only this machine may ask, by a loopback name"}`
 	noHeader    = `403 {"error":"a change without the admin token needs the header X-Penstock: 1"}`
-	nothing     = `404 {"error":"there is GET /healthz, /readyz and /metrics, and POST /-/reload"}`
+	nothing     = `404 {"error":"there is GET /healthz, /readyz, /metrics and /workers, and POST /-/reload and /workers"}`
 	reloaded    = `200 {"status":"reloaded"}`
 )
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/clientaddr"
 	"github.com/penstock-dev/penstock/internal/reply"
 	"github.com/penstock-dev/penstock/internal/traffic"
@@ -144,10 +145,15 @@ func notInTrailer(name string, _ []string) bool {
 
 // RoundTrip implements http.RoundTripper, for the proxy.
 func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
-	if x.read {
-		return x.g.Workers.Send(r, &x.body)
+	want := workers.Want{Model: x.asked.Ask.Model, Tokens: x.need.Amounts[penstock.Tokens], Repeat: x.counted}
+	switch x.method() {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		want.Repeat = true
 	}
-	return x.g.Workers.RoundTrip(r)
+	if x.read {
+		return x.g.Workers.Send(r, &x.body, want)
+	}
+	return x.g.Workers.Send(r, nil, want)
 }
 
 // setForwarded tells the worker who asks: what a trusted proxy said of it, and
@@ -173,7 +179,9 @@ func (x *exchange) setForwarded(p *httputil.ProxyRequest) {
 // failed answers a request that no worker answered.
 func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	var none *workers.ConnectError
-	if errors.As(err, &none) || errors.Is(err, workers.ErrNoWorker) {
+	var away *workers.UnavailableError
+	unserved := errors.Is(err, workers.ErrNoModel)
+	if unserved || errors.As(err, &none) || errors.Is(err, workers.ErrNoWorker) {
 		x.sent = false
 	}
 	x.broken = err
@@ -187,8 +195,16 @@ func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(context.Cause(x.ctx), errTimeout):
 		x.failing(reply.UpstreamTimeout, errTimeout)
 		x.refuse(reply.Denial{Code: reply.UpstreamTimeout})
-	case !x.sent:
+	case unserved:
 		x.standing = nil // what it says was given back
+		x.failing(reply.NotFound, err)
+		x.refuse(reply.Denial{Code: reply.NotFound, Message: "No worker serves this model."})
+	case errors.As(err, &away):
+		x.standing = nil
+		x.failing(reply.NoWorker, err)
+		x.refuse(reply.Denial{Code: reply.NoWorker, RetryAfter: away.RetryAfter})
+	case !x.sent:
+		x.standing = nil
 		x.failing(reply.NoWorker, err)
 		x.refuse(reply.Denial{Code: reply.NoWorker})
 	default:

@@ -103,7 +103,7 @@ func newRigOn(t testing.TB, l net.Listener, yaml string, workerURLs ...string) *
 	r.Gateway = New(Options{
 		Limiter: penstock.New(r.store),
 		Queue:   q,
-		Workers: workers.New(nil, workers.Options{}),
+		Workers: workers.New(workers.Options{}),
 		Peeker:  provider.NewPeeker(),
 		Metrics: telemetry.NewMetrics("penstock_", telemetry.Gauges{}),
 		Log:     logger,
@@ -151,7 +151,7 @@ func newRigOn(t testing.TB, l net.Listener, yaml string, workerURLs ...string) *
 		two.CloseIdleConnections()
 		_ = r.server.Close()
 		<-served
-		r.Workers.Update(nil)
+		r.Workers.Update(nil, workers.Policy{})
 	})
 	return r
 }
@@ -256,7 +256,7 @@ func (r *rig) serveWorkers(urls ...string) {
 		}
 		pool = append(pool, workers.Worker{URL: u})
 	}
-	r.Workers.Update(pool)
+	r.Workers.Update(pool, workers.Policy{})
 }
 
 // slots gives the gateway n slots and a line of so many in front of them.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/admin"
 	"github.com/penstock-dev/penstock/internal/telemetry"
 	"github.com/penstock-dev/penstock/internal/traffic"
+	"github.com/penstock-dev/penstock/internal/workers"
 )
 
 // What is seen from outside: the admin port, and the gauges that are read when
@@ -24,6 +26,12 @@ func (s *Server) adminHandler() http.Handler {
 		Ready:   s.ready,
 		Metrics: s.metrics.Handler(),
 		Reload:  s.Reload,
+		Workers: admin.Workers{
+			List:   s.workers,
+			Add:    s.addWorker,
+			Drain:  s.pool.Drain,
+			Remove: s.pool.Remove,
+		},
 	})
 }
 
@@ -37,10 +45,40 @@ func (s *Server) ready() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	if !s.pool.Reachable(ctx) {
+	if !s.pool.Live() || !s.pool.Reachable(ctx) {
 		return errors.New("no worker can be reached")
 	}
 	return nil
+}
+
+// workers are the workers as operators see them.
+func (s *Server) workers() (shown []admin.Worker) {
+	for _, w := range s.pool.Stats() {
+		shown = append(shown, admin.Worker{
+			URL:         w.URL,
+			Weight:      w.Weight,
+			Models:      w.Models,
+			State:       w.State.String(),
+			Why:         w.Why,
+			Breaker:     w.Breaker.String(),
+			Resting:     w.Resting.Seconds(),
+			Outstanding: w.Outstanding,
+			Tokens:      w.Tokens,
+			Sent:        w.Sent,
+			Failed:      w.Failed,
+			Retries:     w.Retries,
+		})
+	}
+	return shown
+}
+
+// addWorker adds a worker until the next reload.
+func (s *Server) addWorker(raw string, weight int, models []string) error {
+	u, err := url.Parse(raw)
+	if err != nil {
+		u = nil // its error quotes the URL, which may hold a password
+	}
+	return s.pool.Add(workers.Worker{URL: u, Weight: weight, Models: models})
 }
 
 // Hits returns the denials so far, by rule and listed key.

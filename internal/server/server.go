@@ -114,7 +114,7 @@ func New(o Options) (_ *Server, err error) {
 		store = o.Wrap(store)
 	}
 	s.limiter = penstock.New(store)
-	s.pool = workers.New(nil, workers.Options{})
+	s.pool = workers.New(workers.Options{Log: s.log})
 	s.metrics = telemetry.NewMetrics(c.Metrics.Prefix, telemetry.Gauges{
 		QueueDepth:    func() int { return s.queue.Stats().Waiting },
 		QueueCapacity: func() int { return s.queue.Stats().Size },
@@ -232,7 +232,7 @@ func (s *Server) apply(c *config.Config) error {
 	for _, w := range c.Workers {
 		pool = append(pool, workers.Worker{URL: w.URL})
 	}
-	s.pool.Update(pool)
+	s.pool.Update(pool, workers.Policy{})
 	callers := id.Listed()
 	var names []string
 	for _, c := range callers {
@@ -322,6 +322,8 @@ func (s *Server) Run(ctx context.Context) error {
 	signal.Notify(hangUp, syscall.SIGHUP)
 	defer signal.Stop(hangUp)
 
+	var watching sync.WaitGroup
+	defer watching.Wait()
 	base, cut := context.WithCancel(context.Background())
 	defer cut()
 	errorLog := slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
@@ -351,6 +353,7 @@ func (s *Server) Run(ctx context.Context) error {
 	go func() { failed <- s.frontServer.Serve(s.front) }()
 	go func() { failed <- s.backServer.Serve(s.back) }()
 	go s.sweep(base)
+	watching.Go(func() { s.pool.Watch(base) })
 	s.state.start()
 	s.log.Info("serving", "listen", s.Addr().String(), "admin_listen", s.AdminAddr().String(), "workers", len(s.pool.Stats()), "version", telemetry.Version())
 
@@ -403,7 +406,7 @@ func (s *Server) shutDown(again <-chan os.Signal, cut func()) {
 		defer done()
 		_ = s.gateway.Wait(last)
 	}
-	s.pool.Update(nil)
+	s.pool.Update(nil, workers.Policy{})
 	_ = s.backServer.Close()
 	s.state.stop()
 	s.log.Info("stopped")

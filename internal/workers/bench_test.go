@@ -34,7 +34,7 @@ type held struct {
 func (h held) RoundTrip(r *http.Request) (*http.Response, error) {
 	out := *r
 	out.Body = nil
-	return h.Send(&out, holding(h.body))
+	return h.Send(&out, holding(h.body), Want{})
 }
 
 // BenchmarkProxy is a ReverseProxy on the pool, which holds the body, beside a
@@ -45,7 +45,7 @@ func BenchmarkProxy(b *testing.B) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		_, _ = w.Write(answer)
 	})
-	bare := newTransport(Options{})
+	bare := newTransport(New(Options{}).options)
 	pool, without := newPool(b, w), newTransportPool(b, w)
 	defer bare.CloseIdleConnections()
 	for _, size := range []struct {
@@ -82,12 +82,13 @@ func BenchmarkProxy(b *testing.B) {
 func BenchmarkPick(b *testing.B) {
 	var workers []Worker
 	for i := range 16 {
-		workers = append(workers, Worker{&url.URL{Scheme: "http", Host: string(rune('a'+i)) + ".test"}})
+		workers = append(workers, Worker{URL: &url.URL{Scheme: "http", Host: string(rune('a'+i)) + ".test"}})
 	}
 	p := newPool(b, workers...)
+	want := Want{Tokens: 1}
 	b.ReportAllocs()
 	for b.Loop() {
-		p.pick(nil)
+		p.pick(&want, nil, first, 0)
 	}
 }
 

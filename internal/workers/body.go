@@ -47,8 +47,14 @@ func (x *exchange) clientGone() bool { return x.ctx.Err() != nil || x.broken.Loa
 // Read reads the worker's answer, and ends the exchange with it.
 func (x *exchange) Read(p []byte) (int, error) {
 	n, err := x.body.Read(p)
-	if err != nil {
-		x.end(err != io.EOF && !x.clientGone())
+	switch {
+	case err == nil:
+	case err == io.EOF:
+		x.end(whole, nil)
+	case x.clientGone():
+		x.end(left, err)
+	default:
+		x.end(broken, err)
 	}
 	return n, err
 }
@@ -56,7 +62,7 @@ func (x *exchange) Read(p []byte) (int, error) {
 // Close closes the worker's answer, wherever it is, and ends the exchange.
 func (x *exchange) Close() error {
 	err := x.body.Close()
-	x.end(false)
+	x.end(left, nil)
 	return err
 }
 
@@ -78,7 +84,7 @@ func (x *exchange) upgrade(conn io.ReadWriteCloser) *upgraded {
 
 func (u *upgraded) Close() error {
 	err := u.ReadWriteCloser.Close()
-	u.exchange.end(false)
+	u.exchange.end(whole, nil)
 	return err
 }
 

@@ -25,7 +25,7 @@ func holding(b []byte) *Held {
 // sendHeld sends a request whose body is held, and returns the answer.
 func sendHeld(t testing.TB, p *Pool, body string) *http.Response {
 	t.Helper()
-	resp, err := p.Send(newRequest(t, http.MethodPost, nil), holding([]byte(body)))
+	resp, err := p.Send(newRequest(t, http.MethodPost, nil), holding([]byte(body)), Want{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestHeldBodyIsLetGo(t *testing.T) {
 			}))
 			held := make([]byte, size)
 			kept := weak.Make(&held[0])
-			resp, err := p.Send(newRequest(t, http.MethodPost, nil), holding(held))
+			resp, err := p.Send(newRequest(t, http.MethodPost, nil), holding(held), Want{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,7 +105,7 @@ func TestHeldBodyIsFree(t *testing.T) {
 		for _, size := range []int{100, 1e6} {
 			p := newPool(t, append(dead(t, 1), newWorker(t, echo))...)
 			body := holding(make([]byte, size))
-			resp, err := p.Send(newRequest(t, http.MethodPost, nil), body)
+			resp, err := p.Send(newRequest(t, http.MethodPost, nil), body, Want{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -41,10 +41,9 @@ func newHTTP1(u *url.URL, o Options) *http1 {
 	if u.Scheme != "http" || !canLook || !isASCII(u.Host) {
 		return nil
 	}
-	dialer := &net.Dialer{Timeout: o.DialTimeout}
 	return &http1{
 		address: address(u),
-		dial:    dialer.DialContext,
+		dial:    o.dial,
 		heads:   sync.Pool{New: func() any { return new([]byte) }},
 	}
 }

@@ -50,7 +50,7 @@ func speak(raw string) func(dialFunc) dialFunc {
 // hear sends a request to a worker that says raw.
 func hear(t testing.TB, newPool newPoolFunc, method, raw string) (o outcome) {
 	t.Helper()
-	p := newPool(t, Worker{mustParse(t, "http://worker.test")})
+	p := newPool(t, Worker{URL: mustParse(t, "http://worker.test")})
 	dialBy(p.workers[0], speak(raw))
 	trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
 		o.Hints = append(o.Hints, fmt.Sprint(code, h))
@@ -199,7 +199,7 @@ func TestHintsAreBounded(t *testing.T) {
 func TestHintIsRefused(t *testing.T) {
 	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
 		refused := errors.New("no hints")
-		p := newPool(t, Worker{mustParse(t, "http://worker.test")})
+		p := newPool(t, Worker{URL: mustParse(t, "http://worker.test")})
 		dialBy(p.workers[0], speak("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"))
 		trace := &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error { return refused }}
 		req := newRequest(t, http.MethodGet, nil)

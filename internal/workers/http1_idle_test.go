@@ -14,7 +14,7 @@ import (
 // TestIdleConnections checks which connections are kept, and for how long.
 func TestIdleConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHTTP1(mustParse(t, "http://worker.test"), Options{})
+		h := newHTTP1(mustParse(t, "http://worker.test"), New(Options{}).options)
 		const late = maxIdle + 2 // the first that comes when there are enough
 		conns := make([]*closes, late+3)
 		kept := make([]*conn, len(conns))
@@ -78,7 +78,7 @@ func TestIdleConnections(t *testing.T) {
 
 // TestConnectionThatCannotBeLookedAt is not kept.
 func TestConnectionThatCannotBeLookedAt(t *testing.T) {
-	p := newPool(t, Worker{mustParse(t, "http://worker.test")})
+	p := newPool(t, Worker{URL: mustParse(t, "http://worker.test")})
 	dialBy(p.workers[0], speak(ok))
 	if got := get(t, p) + get(t, p); got != "okok" || len(p.workers[0].http1.idle) != 0 {
 		t.Errorf("answers %q, %d idle", got, len(p.workers[0].http1.idle))

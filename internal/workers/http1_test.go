@@ -55,7 +55,7 @@ func newScript(t testing.TB, serve func(n int, c net.Conn, in *bufio.Reader)) Wo
 		mu.Unlock()
 		wg.Wait()
 	})
-	return Worker{mustParse(t, "http://"+l.Addr().String())}
+	return Worker{URL: mustParse(t, "http://"+l.Addr().String())}
 }
 
 // heard reads a request; false at the connection's end.
@@ -193,7 +193,7 @@ func TestConnectionEndsUnderTheRequest(t *testing.T) {
 				if c.held != "" {
 					held = []byte(c.held)
 				}
-				resp, err := p.Send(req, holding(held))
+				resp, err := p.Send(req, holding(held), Want{})
 				if (err == nil) != c.again {
 					t.Fatalf("got %v, want it sent again: %v", err, c.again)
 				}
@@ -264,7 +264,7 @@ func TestEarlyAnswer(t *testing.T) {
 			p := newPool(t, w)
 			large := make([]byte, 32<<20) // more than sockets take
 			for range 2 {
-				resp, err := p.Send(newRequest(t, http.MethodPost, nil), holding(large))
+				resp, err := p.Send(newRequest(t, http.MethodPost, nil), holding(large), Want{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -304,7 +304,7 @@ func TestManyAtOnce(t *testing.T) {
 				if leaves {
 					time.AfterFunc(time.Duration(random.IntN(500))*time.Microsecond, cancel)
 				}
-				resp, err := p.Send(newRequest(t, http.MethodPost, nil).WithContext(ctx), holding(held))
+				resp, err := p.Send(newRequest(t, http.MethodPost, nil).WithContext(ctx), holding(held), Want{})
 				if err == nil {
 					var got []byte
 					if got, err = io.ReadAll(resp.Body); err == nil && !bytes.Equal(got, held) {
@@ -379,7 +379,7 @@ func TestLeaving(t *testing.T) {
 					cancel(reason)
 				}()
 			}
-			resp, err := p.Send(newRequest(t, http.MethodPost, nil).WithContext(ctx), holding(c.held))
+			resp, err := p.Send(newRequest(t, http.MethodPost, nil).WithContext(ctx), holding(c.held), Want{})
 			if c.mid {
 				if err != nil {
 					t.Fatal(err)
@@ -419,7 +419,7 @@ func TestLeavingWhileDialling(t *testing.T) {
 			return dial(ctx, network, address)
 		}
 	})
-	_, err := p.Send(newRequest(t, http.MethodPost, nil).WithContext(ctx), holding([]byte("prompt")))
+	_, err := p.Send(newRequest(t, http.MethodPost, nil).WithContext(ctx), holding([]byte("prompt")), Want{})
 	wantUnsent(t, err)
 	if !errors.Is(err, reason) {
 		t.Errorf("got %v, want %v", err, reason)

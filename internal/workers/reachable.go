@@ -15,8 +15,7 @@ func (p *Pool) Reachable(ctx context.Context) bool {
 	answers := make(chan bool, len(p.workers))
 	for _, w := range p.workers {
 		go func() {
-			d := net.Dialer{Timeout: p.options.DialTimeout}
-			c, err := d.DialContext(ctx, "tcp", address(w.url))
+			c, err := p.options.dial(ctx, "tcp", address(w.url))
 			if err == nil {
 				_ = c.Close()
 			}

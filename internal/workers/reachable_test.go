@@ -13,7 +13,7 @@ func TestReachable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	refused := Worker{&url.URL{Scheme: "http", Host: l.Addr().String()}}
+	refused := Worker{URL: &url.URL{Scheme: "http", Host: l.Addr().String()}}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,24 +1,17 @@
 package workers
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/url"
-	"sync/atomic"
+	"time"
 )
 
-// ErrNoWorker is what RoundTrip returns when the pool is empty. Nothing was
-// sent.
-var ErrNoWorker = errors.New("workers: none is configured; add one to workers")
-
-// ConnectError is what RoundTrip returns when there was no connection to any
-// worker. Nothing was sent.
+// ConnectError is what Send returns when there was no connection to any worker.
+// Nothing was sent.
 type ConnectError struct {
 	// Err says why for the worker tried last: a failed dial, a failed TLS
 	// handshake, or the end of the request's context before either was through.
@@ -32,18 +25,33 @@ func (e *ConnectError) Error() string {
 // Unwrap returns Err.
 func (e *ConnectError) Unwrap() error { return e.Err }
 
-// RoundTrip sends req to the least busy worker and, while none can be reached,
-// to each of the others once. The client's target is req.RequestURI or, where
-// that is empty, req.URL's; see SetTarget. The worker counts as busy until the
-// body of the answer has ended or was closed; after a 101 until the connection
-// was closed or req's context has ended.
+// RoundTrip is Send of a request that names no model and is not repeated once
+// it was sent.
+func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
+	return p.Send(req, nil, Want{})
+}
+
+// Send sends req to the least busy worker and, while none can be reached, to
+// each of the others once. The client's target is req.RequestURI or, where that
+// is empty, req.URL's; see SetTarget. The worker counts as busy until the body
+// of the answer has ended or was closed; after a 101 until the connection was
+// closed or req's context has ended.
+//
+// As often as the policy says, and while there are no more than one for every
+// five requests, requests are retried: where no worker was reached, and where
+// want says so after an answer of 502, 503 or 504, at the first time with
+// another worker if there is one, else after a wait. The last answer is
+// returned, whatever it is.
+//
+// A body that is held is sent in the place of req's, which must be nil, and let
+// go of once a worker has it.
 //
 // The client's Host reaches an http worker as it is; an https worker is called
-// by its own.
+// by its own. A worker with a key of its own sees none of the client's.
 //
-// Only after ErrNoWorker and a *ConnectError it is certain that nothing was
-// sent. Any other error is the transport's own; the request may have been
-// sent then, in part or whole, and is not sent again.
+// After ErrNoWorker, ErrNoModel and a *ConnectError, and then only, it is
+// certain that nothing was sent. Any other error is the transport's own; the
+// request may have been sent then, in part or whole, and is not sent again.
 //
 // Of the hooks of an httptrace.ClientTrace, Got1xxResponse alone is sure to be
 // called.
@@ -51,14 +59,7 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 // A body that was given to one worker is given to no other, unless req.GetBody
 // can make it anew. As http.RoundTripper demands, req is not changed and its
 // body is closed.
-func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
-	return p.Send(req, nil)
-}
-
-// Send is RoundTrip of a request whose body is held in memory: it is sent in the
-// place of req's, which must be nil, and let go of once a worker has it. A nil
-// held is RoundTrip.
-func (p *Pool) Send(req *http.Request, held *Held) (*http.Response, error) {
+func (p *Pool) Send(req *http.Request, held *Held, want Want) (*http.Response, error) {
 	if held != nil {
 		held.use()
 		defer held.done()
@@ -69,49 +70,76 @@ func (p *Pool) Send(req *http.Request, held *Held) (*http.Response, error) {
 	}
 	body := req.Body
 	once := body != nil && body != http.NoBody && req.GetBody == nil
+	c := p.pick(&want, nil, first, 0)
+	if c.worker == nil {
+		if body != nil {
+			_ = body.Close()
+		}
+		return nil, p.none(want.Model)
+	}
+
+	var answer *http.Response // of a worker that was too busy
 	var tried []*worker
-	var last error
 	connected := false
+	var again again
 	for {
-		w := p.pick(tried)
-		if w == nil {
-			break
-		}
-		x := &exchange{pool: p, worker: w, ctx: req.Context()}
-		if last != nil && req.GetBody != nil {
-			var err error
-			if body, err = req.GetBody(); err != nil {
-				x.end(false)
-				last = fmt.Errorf("body for another worker: %w", err)
-				break
-			}
-		}
+		x := &exchange{claim: c, pool: p, ctx: req.Context(), before: answer}
 		resp, err := x.send(req, body, held, once, target)
-		if err == nil {
-			return resp, nil
-		}
 		if x.connected.Load() {
+			answer, connected = nil, true
+		}
+		switch {
+		case err == nil && (once || !want.Repeat || !isBusy(resp)):
+			return resp, nil
+		case err == nil:
+			answer = resp
+		case x.connected.Load() && (once || !isDialError(err)):
 			// The transport dials again when a kept connection turns out to be
 			// dead and the request may be sent anew. When that fails, too, the
-			// request may as well go to another worker.
-			connected = true
-			if once || !isDialError(err) {
-				return nil, err
+			// request may as well go to another worker. Else it may not.
+			return nil, err
+		}
+		tried = append(tried, c.worker)
+		if c = p.another(x.ctx, &want, tried, err != nil, &again); c.worker == nil {
+			return last(x.ctx, answer, err, body, once, connected)
+		}
+		if req.GetBody != nil {
+			if body, err = req.GetBody(); err != nil {
+				x = &exchange{claim: c, pool: p, ctx: req.Context()}
+				x.end(left, nil)
+				return last(x.ctx, answer, fmt.Errorf("body for another worker: %w", err), body, false, connected)
 			}
 		}
-		last = err
-		tried = append(tried, w)
 	}
-	if body != nil && (once || last == nil) { // else the transport has closed it
+}
+
+// last is what Send returns when there is no other worker to try.
+func last(ctx context.Context, answer *http.Response, err error, body io.Closer, once, connected bool) (*http.Response, error) {
+	if once { // else the transport has closed it
 		_ = body.Close()
 	}
 	switch {
-	case last == nil:
-		return nil, ErrNoWorker
-	case !connected:
-		return nil, &ConnectError{Err: last}
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+		if answer != nil {
+			_ = answer.Body.Close()
+		}
+	case answer != nil:
+		return answer, nil
 	}
-	return nil, last
+	if !connected {
+		return nil, &ConnectError{Err: err}
+	}
+	return nil, err
+}
+
+// isBusy reports whether another worker might answer better.
+func isBusy(resp *http.Response) bool {
+	switch resp.StatusCode {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
 }
 
 func isDialError(err error) bool {
@@ -119,116 +147,57 @@ func isDialError(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// exchange is one request's stay with one worker. It is the body of the
-// worker's answer.
-type exchange struct {
-	pool   *Pool
-	worker *worker
-	ctx    context.Context // the caller's
-	url    url.URL
-	trace  httptrace.ClientTrace
+const (
+	firstWait = 50 * time.Millisecond // at most, before the second attempt with the same worker
+	mostWait  = time.Second
+)
 
-	connected atomic.Bool
-	broken    atomic.Bool  // the client's body broke off
-	sending   bytes.Reader // of a body that is held
-	again     []byte       // the same, while it may have to be sent again
-	ended     atomic.Bool
-	body      io.ReadCloser // the worker's
-}
+// again counts what a request has had of retries, and of waits before them.
+type again struct{ retries, waits int }
 
-// send is one attempt. After it the worker counts as busy only if err is nil.
-// once says that body exists once; held is sent in its place where it is not nil.
-func (x *exchange) send(req *http.Request, body io.ReadCloser, held *Held, once bool, target string) (*http.Response, error) {
-	resp, err := x.roundTrip(req, body, held, once, target)
-	if err != nil {
-		x.end(!x.clientGone())
-		return nil, err
+// another gives a request to the next worker, perhaps after a wait; to none
+// where that may not be, there is none, or the request's context has ended.
+func (p *Pool) another(ctx context.Context, want *Want, tried []*worker, unsent bool, a *again) claim {
+	if ctx.Err() != nil {
+		return claim{}
 	}
-	resp.Request = req
-	conn, upgraded := resp.Body.(io.ReadWriteCloser)
-	switch {
-	case upgraded:
-		resp.Body = x.upgrade(conn)
-	case resp.Body == http.NoBody:
-		x.end(false)
-	default:
-		x.body, resp.Body = resp.Body, x
-	}
-	return resp, nil
-}
-
-// roundTrip sends the request by the worker's own http1 where that takes it,
-// else by its http.Transport.
-func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, once bool, target string) (*http.Response, error) {
-	if h := x.worker.http1; h != nil && (body == nil || body == http.NoBody) {
-		setTarget(&x.url, x.worker.url, target)
-		r := request{Request: req, target: x.url.RequestURI(), host: x.url.Host, held: held}
-		resp, err := h.send(&r, x.gotConn)
-		if err != errNotPlain {
-			return resp, err
+	if unsent {
+		if c := p.pick(want, tried, failOver, a.retries); c.worker != nil {
+			return c
 		}
 	}
-	x.trace.GotConn = func(httptrace.GotConnInfo) { x.gotConn() }
-	out := req.WithContext(httptrace.WithClientTrace(x.ctx, &x.trace))
-	out.URL = &x.url
-	SetTarget(out, x.worker.url, target)
-	if x.worker.url.Scheme == "https" {
-		out.Host = x.worker.url.Host // which its certificate and its virtual host go by
-	}
-	out.Body = body
-	switch {
-	case held != nil:
-		x.hold(out, held)
-		defer func() { x.again = nil }()
-	case once:
-		length := req.ContentLength
-		if length == 0 {
-			length = -1 // as the transport takes it
+	if a.retries == 0 {
+		if c := p.pick(want, tried, retryNow, 0); c.worker != nil {
+			a.retries++
+			return c
 		}
-		out.Body = &clientBody{ReadCloser: body, exchange: x, left: length}
 	}
-
-	return x.worker.transport.RoundTrip(out)
+	if c := p.pick(want, tried, look, a.retries); c.worker == nil {
+		return c // so there is nothing to wait for
+	}
+	wait := time.NewTimer(p.options.jitter(min(firstWait<<min(a.waits, 8), mostWait)))
+	defer wait.Stop()
+	a.waits++
+	select {
+	case <-ctx.Done():
+		return claim{}
+	case <-wait.C:
+	}
+	c := p.pick(want, tried, retryLast, a.retries)
+	a.retries++
+	return c
 }
 
-// hold makes held the body of out. The transport knows this kind of reader, and
-// writes headers and body at once.
-func (x *exchange) hold(out *http.Request, held *Held) {
-	held.use() // for ever: the transport does not say when the last of its writes has ended
-	x.sending.Reset(held.bytes)
-	x.again = held.bytes
-	x.trace.WroteRequest = func(httptrace.WroteRequestInfo) { x.sending.Reset(nil) }
-	out.Body = io.NopCloser(&x.sending)
-	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.again)), nil }
-	out.ContentLength = int64(len(held.bytes))
-}
+const (
+	discardMost = 4 << 10
+	discardWait = 50 * time.Millisecond
+)
 
-// gotConn is called by the transport when it has a connection for the request,
-// and again when it takes another one after a stale one.
-func (x *exchange) gotConn() {
-	if x.connected.Swap(true) {
-		return
-	}
-	x.pool.mu.Lock()
-	x.worker.sent++
-	x.pool.mu.Unlock()
-}
-
-// end counts the request as no longer outstanding, the first time it is
-// called.
-func (x *exchange) end(failed bool) {
-	if x.ended.Swap(true) {
-		return
-	}
-	w := x.worker
-	x.pool.mu.Lock()
-	w.outstanding--
-	if failed {
-		w.failed++
-	}
-	drained := w.removed && w.outstanding == 0
-	x.pool.mu.Unlock()
-	if drained {
-		w.retire()
-	}
+// discard ends an answer that is not passed on. A short one is read to its end,
+// so that its connection may serve again.
+func discard(resp *http.Response) {
+	t := time.AfterFunc(discardWait, func() { _ = resp.Body.Close() })
+	_, _ = io.CopyN(io.Discard, resp.Body, discardMost)
+	t.Stop()
+	_ = resp.Body.Close()
 }

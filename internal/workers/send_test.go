@@ -249,8 +249,9 @@ func TestDialTimeout(t *testing.T) {
 	silent := newRawWorker(t, func(net.Conn) { <-hang }) // no TLS handshake
 	t.Cleanup(func() { close(hang) })
 	silent.URL.Scheme = "https"
-	p := New([]Worker{silent}, Options{DialTimeout: 20 * time.Millisecond})
-	t.Cleanup(func() { p.Update(nil) })
+	p := New(Options{DialTimeout: 20 * time.Millisecond})
+	p.Update([]Worker{silent}, Policy{})
+	t.Cleanup(func() { p.Update(nil, Policy{}) })
 	_, err := p.RoundTrip(newRequest(t, http.MethodGet, nil))
 	wantUnsent(t, err)
 	var timeout net.Error

@@ -38,7 +38,7 @@ func newWorker(t testing.TB, h http.HandlerFunc) Worker {
 	t.Helper()
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
-	return Worker{mustParse(t, srv.URL)}
+	return Worker{URL: mustParse(t, srv.URL)}
 }
 
 // newRawWorker starts a worker that handles each connection by itself.
@@ -64,7 +64,7 @@ func newRawWorker(t testing.TB, handle func(net.Conn)) Worker {
 		_ = l.Close()
 		<-ended
 	})
-	return Worker{mustParse(t, "http://"+l.Addr().String())}
+	return Worker{URL: mustParse(t, "http://"+l.Addr().String())}
 }
 
 // dead returns n workers that refuse connections: they share a port below
@@ -80,8 +80,9 @@ func dead(t testing.TB, n int) []Worker {
 
 func newPool(t testing.TB, workers ...Worker) *Pool {
 	t.Helper()
-	p := New(workers, Options{})
-	t.Cleanup(func() { p.Update(nil) })
+	p := New(Options{})
+	p.Update(workers, Policy{})
+	t.Cleanup(func() { p.Update(nil, Policy{}) })
 	return p
 }
 

@@ -68,7 +68,7 @@ func TestStaleConnection(t *testing.T) {
 			get(t, p)
 			get(t, p)
 			gone.Store(true)
-			resp, err := p.Send(newRequest(t, http.MethodPost, tt.body()), holding(tt.held))
+			resp, err := p.Send(newRequest(t, http.MethodPost, tt.body()), holding(tt.held), Want{})
 			if !tt.moves {
 				var unsent *ConnectError
 				if err == nil || errors.As(err, &unsent) {
@@ -86,10 +86,10 @@ func TestStaleConnection(t *testing.T) {
 			// With nobody else there, a connection was had, so that nothing
 			// is promised.
 			gone.Store(false)
-			p.Update([]Worker{{p.workers[0].url}})
+			p.Update([]Worker{{URL: p.workers[0].url}}, Policy{})
 			get(t, p)
 			gone.Store(true)
-			_, err = p.Send(newRequest(t, http.MethodPost, tt.body()), holding(tt.held))
+			_, err = p.Send(newRequest(t, http.MethodPost, tt.body()), holding(tt.held), Want{})
 			var unsent *ConnectError
 			if !isDialError(err) || errors.As(err, &unsent) {
 				t.Errorf("got %v, want the dial error itself", err)
@@ -132,9 +132,9 @@ func TestRemovedBetweenPickAndSend(t *testing.T) {
 		srv.Config.ConnState = watch.see
 		srv.Start()
 		t.Cleanup(srv.Close)
-		p := newPool(t, Worker{mustParse(t, srv.URL)})
-		x := &exchange{pool: p, worker: p.pick(nil), ctx: t.Context()}
-		p.Update(nil)
+		p := newPool(t, Worker{URL: mustParse(t, srv.URL)})
+		x := &exchange{claim: p.pick(&Want{}, nil, first, 0), pool: p, ctx: t.Context()}
+		p.Update(nil, Policy{})
 		resp, err := x.send(newRequest(t, http.MethodGet, nil), nil, nil, false, "/")
 		if err != nil {
 			t.Fatal(err)

@@ -79,7 +79,7 @@ func TestTargetOnTheWire(t *testing.T) {
 		w := requestLines(t)
 		for _, tt := range targets {
 			base := mustParse(t, w.URL.String()+tt.base)
-			gateway, _ := newGateway(t, newPool(t, Worker{base}))
+			gateway, _ := newGateway(t, newPool(t, Worker{URL: base}))
 			_, in := dial(t, gateway, "GET "+tt.target+" HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n")
 			resp, err := http.ReadResponse(in, nil)
 			if err != nil {

@@ -53,7 +53,7 @@ func TestHTTP2(t *testing.T) {
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
-	p := newPool(t, append(dead(t, 1), Worker{mustParse(t, srv.URL+"/base")}, Worker{mustParse(t, srv.URL)})...)
+	p := newPool(t, append(dead(t, 1), Worker{URL: mustParse(t, srv.URL+"/base")}, Worker{URL: mustParse(t, srv.URL)})...)
 	for _, w := range p.workers {
 		w.transport.TLSClientConfig = srv.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 		w.transport.TLSClientConfig.NextProtos = nil

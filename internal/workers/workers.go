@@ -1,9 +1,14 @@
 // Package workers sends requests to the inference servers behind the gateway:
-// each to the one with the fewest requests outstanding, and on to the next one
-// when it cannot be reached.
+// each to the one with the least outstanding work among those that serve its
+// model and may be asked, and on to the next one when it cannot be reached or
+// is too busy.
 package workers
 
 import (
+	"context"
+	"crypto/x509"
+	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,6 +23,41 @@ type Worker struct {
 	// front of every request's. Nothing else of it is used. It must not be nil
 	// or change; two workers with the same URL are one.
 	URL *url.URL
+	// Weight is its share of the work beside the others'. Zero means 1.
+	Weight int
+	// Models are the models that it serves, as package modelname matches names.
+	// None, or a "*" among them, means all.
+	Models []string
+	// Key is sent as a bearer in the place of whatever credentials the client
+	// shows. Empty: the client's pass.
+	Key string
+	// CA holds the roots that the certificate of an https worker is checked
+	// by. Nil means the system's.
+	CA *x509.CertPool
+}
+
+// Policy says when a worker is asked, and when it is asked again. The zero
+// Policy asks every worker always, and goes on to the next one when there is no
+// connection to one.
+type Policy struct {
+	// StartupTimeout is how long a worker that was added may take until it
+	// answers well for the first time.
+	StartupTimeout time.Duration
+	// HealthPath is what is asked for by active checks, behind the path of the
+	// worker's URL. Empty means /health.
+	HealthPath string
+	// HealthInterval is the time from one active check of a worker to the next.
+	// Zero means that there are none; where there are, Watch must run.
+	HealthInterval time.Duration
+	// Retries is how often at most a request is sent again, fail-overs to
+	// workers that were not tried yet not counted.
+	Retries int
+	// Failures is the number of failures in a row that open a worker's breaker.
+	// Zero means that there is no breaker.
+	Failures int
+	// Open is how long a breaker stays open until one request is let through to
+	// see whether the worker works again.
+	Open time.Duration
 }
 
 // Options says how workers are reached.
@@ -25,61 +65,57 @@ type Options struct {
 	// DialTimeout bounds the connecting, and after it the TLS handshake. Zero
 	// means 5 s.
 	DialTimeout time.Duration
-}
+	// Log is told when a worker goes up or down, and when its breaker opens or
+	// closes. Nil means that nobody is.
+	Log *slog.Logger
 
-// Stats is one worker at one moment. The counters count since the worker was
-// added and only grow.
-type Stats struct {
-	URL string
-	// Outstanding counts the requests that it has not answered to the end.
-	Outstanding int
-	// Sent counts the requests for which there was a connection.
-	Sent uint64
-	// Failed counts the requests that it could not be reached for or did not
-	// answer to the end, those not among them whose client went away.
-	Failed uint64
+	dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	jitter func(most time.Duration) time.Duration // anything from 0 to most
 }
 
 // Pool is the workers. It is an http.RoundTripper, made to be the Transport of
 // an httputil.ReverseProxy. All methods may be called from any goroutine.
 type Pool struct {
 	options Options
+	changed chan struct{} // tells Watch that the list or the policy is another
 
 	mu      sync.Mutex
+	policy  Policy
 	workers []*worker
 	next    int // where the search for the least busy worker begins
+	budget  int // of retries, in fifths of one
+	events  []event
 }
 
-// worker is one server. Each has its own transports, so that the connections of
-// one can be closed without touching those of another.
-type worker struct {
-	key       string // the URL, by which Update finds it again
-	url       *url.URL
-	http1     *http1 // for what is plain; nil: for nothing
-	transport *http.Transport
+var _ http.RoundTripper = (*Pool)(nil)
 
-	// The pool's lock guards these.
-	outstanding  int
-	sent, failed uint64
-	removed      bool
-}
-
-// New returns a pool of the workers. It connects to none of them yet.
-func New(workers []Worker, o Options) *Pool {
+// New returns a pool without workers, which Update gives it.
+func New(o Options) *Pool {
 	if o.DialTimeout == 0 {
 		o.DialTimeout = 5 * time.Second
 	}
-	p := &Pool{options: o}
-	p.Update(workers)
-	return p
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.dial == nil {
+		o.dial = (&net.Dialer{Timeout: o.DialTimeout}).DialContext
+	}
+	if o.jitter == nil {
+		o.jitter = func(most time.Duration) time.Duration { return rand.N(most + 1) }
+	}
+	return &Pool{options: o, changed: make(chan struct{}, 1), budget: mostBudget}
 }
 
-// Update replaces the workers. Those that stay, by their URL, keep their
-// connections and counts. Those that go finish the requests that they have;
-// their connections are closed as they become idle. A pool that is no longer
-// used is updated to no workers.
-func (p *Pool) Update(workers []Worker) {
+// Update replaces the workers and the policy. Workers that stay, by their URL,
+// keep their connections, health and counts whatever else of them is new; a new
+// Key or CA is that of requests which come from now on. Those that go finish the
+// requests that they have; their connections are closed as they become idle.
+// What Add, Drain and Remove did is undone. A pool that is no longer used is
+// updated to no workers.
+func (p *Pool) Update(workers []Worker, policy Policy) {
 	p.mu.Lock()
+	another := p.policy != policy
+	p.policy = policy
 	before := make(map[string]*worker, len(p.workers))
 	for _, w := range p.workers {
 		before[w.key] = w
@@ -90,86 +126,73 @@ func (p *Pool) Update(workers []Worker) {
 		key := add.URL.String()
 		w := before[key]
 		if w == nil {
-			w = &worker{key: key, url: add.URL, http1: newHTTP1(add.URL, p.options), transport: newTransport(p.options)}
+			w = p.newWorker(add)
 			before[key] = w
 		} else if !w.removed {
 			continue // the same URL twice
+		} else if another {
+			wake(w.poke)
 		}
-		w.removed = false
+		w.removed, w.draining, w.forget = false, false, false
+		w.configure(add, &p.options)
+		p.obey(w)
 		after = append(after, w)
 	}
 	gone := slices.DeleteFunc(p.workers, func(w *worker) bool { return !w.removed })
 	p.workers = after
-	p.mu.Unlock()
+	p.unlock()
 
 	for _, w := range gone {
 		w.retire()
 	}
+	wake(p.changed)
 }
 
-// retire closes the connections of a worker that was removed, now or as they
-// become idle.
-func (w *worker) retire() {
-	if w.http1 != nil {
-		w.http1.retire()
+// obey puts a worker into a state that the policy has. The lock is held.
+func (p *Pool) obey(w *worker) {
+	if p.policy.HealthInterval <= 0 {
+		w.state, w.why, w.missed, w.refused = Up, "", 0, 0
 	}
-	w.transport.CloseIdleConnections()
+	if p.policy.Failures <= 0 {
+		w.breaker, w.failures, w.probe = Closed, 0, 0
+	}
 }
 
-// Stats returns the workers in the order in which they were given.
-func (p *Pool) Stats() []Stats {
+// Live reports whether some worker may be asked now, be it only because it is
+// not known yet whether it answers.
+func (p *Pool) Live() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	stats := make([]Stats, len(p.workers))
-	for i, w := range p.workers {
-		stats[i] = Stats{URL: w.url.Redacted(), Outstanding: w.outstanding, Sent: w.sent, Failed: w.failed}
-	}
-	return stats
+	var now time.Time
+	return slices.ContainsFunc(p.workers, func(w *worker) bool { return w.mayBeAsked(&now) })
 }
 
-// pick returns the worker with the fewest requests outstanding, of several the
-// next in turn, and counts one more on it. It returns
-// nil if all have been tried.
-func (p *Pool) pick(tried []*worker) *worker {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var best *worker
-	n := len(p.workers)
-	first := p.next
-	for i := range n {
-		at := (first + i) % n
-		w := p.workers[at]
-		if slices.Contains(tried, w) {
-			continue
-		}
-		if best == nil || w.outstanding < best.outstanding {
-			best = w
-			p.next = at + 1
-		}
-	}
-	if best != nil {
-		best.outstanding++
-	}
-	return best
-}
-
-// newTransport is http.DefaultTransport's settings, but for what differs in
-// front of inference servers. Buffers of 8 KiB instead of the 4 it has by
-// default made nothing measurably faster, and cost 4 KiB each a connection.
-func newTransport(o Options) *http.Transport {
-	dialer := &net.Dialer{Timeout: o.DialTimeout}
-	return &http.Transport{
-		Proxy:                  nil, // never one that the environment names
-		DialContext:            dialer.DialContext,
-		TLSHandshakeTimeout:    o.DialTimeout,
-		ForceAttemptHTTP2:      true,
-		DisableCompression:     true, // the client's own Accept-Encoding counts
-		MaxIdleConnsPerHost:    maxIdle,
-		IdleConnTimeout:        idleTime,
-		ExpectContinueTimeout:  time.Second,
-		ResponseHeaderTimeout:  0, // a long prompt takes minutes: the gateway's request timeout rules
-		MaxResponseHeaderBytes: maxHeaderBytes,
+// wake tells whoever listens to c, unless it has not heard of the last time yet.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
-var _ http.RoundTripper = (*Pool)(nil)
+// event is a line of the log.
+type event struct {
+	level slog.Level
+	text  string
+	args  []slog.Attr
+}
+
+// note keeps a line about a worker until the lock is released.
+func (p *Pool) note(level slog.Level, text string, w *worker, args ...slog.Attr) {
+	p.events = append(p.events, event{level, text, append([]slog.Attr{slog.String("worker", w.url.Redacted())}, args...)})
+}
+
+// unlock releases the lock, and logs what was noted under it.
+func (p *Pool) unlock() {
+	events := p.events
+	p.events = nil
+	p.mu.Unlock()
+	for _, e := range events {
+		p.options.Log.LogAttrs(context.Background(), e.level, e.text, e.args...)
+	}
+}

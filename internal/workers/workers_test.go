@@ -144,7 +144,7 @@ func TestUpdate(t *testing.T) {
 			srv.Config.ConnState = watches[i].see
 			srv.Start()
 			t.Cleanup(srv.Close)
-			workers = append(workers, Worker{mustParse(t, srv.URL)})
+			workers = append(workers, Worker{URL: mustParse(t, srv.URL)})
 		}
 		p := newPool(t, workers[0], workers[1])
 		if got := get(t, p); got != "0" {
@@ -156,7 +156,7 @@ func TestUpdate(t *testing.T) {
 		}
 
 		// 1 goes while it answers, 0 stays, 2 is new. A second 0 is the same one.
-		p.Update([]Worker{workers[2], workers[0], {mustParse(t, workers[0].URL.String())}})
+		p.Update([]Worker{workers[2], workers[0], {URL: mustParse(t, workers[0].URL.String())}}, Policy{})
 		wantCounts(t, p, counts{}, counts{Sent: 1})
 		if got := get(t, p) + get(t, p); got != "20" && got != "02" {
 			t.Errorf("went to %s", got)
@@ -179,7 +179,7 @@ func TestUpdate(t *testing.T) {
 		})
 
 		// It comes back as a new one.
-		p.Update([]Worker{workers[1]})
+		p.Update([]Worker{workers[1]}, Policy{})
 		wantCounts(t, p, counts{})
 		for i := range watches {
 			waitFor(t, "idle connections of removed workers are closed", func() bool {
@@ -191,7 +191,7 @@ func TestUpdate(t *testing.T) {
 			t.Errorf("went to %s", got)
 		}
 		stats := p.Stats()
-		if want := []Stats{{URL: workers[1].URL.String(), Sent: 1}}; !cmp.Equal(want, stats) {
+		if want := []Stats{{URL: workers[1].URL.String(), Weight: 1, Sent: 1}}; !cmp.Equal(want, stats) {
 			t.Errorf("stats %+v, want %+v", stats, want)
 		}
 	})
@@ -200,7 +200,7 @@ func TestUpdate(t *testing.T) {
 // TestStatsHideSecrets checks that a password in the configured URL stays
 // there.
 func TestStatsHideSecrets(t *testing.T) {
-	p := newPool(t, Worker{mustParse(t, "http://user:secret@worker.test")})
+	p := newPool(t, Worker{URL: mustParse(t, "http://user:secret@worker.test")})
 	if got := p.Stats()[0].URL; got != "http://user:xxxxx@worker.test" {
 		t.Errorf("URL %q", got)
 	}

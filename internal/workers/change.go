@@ -1,0 +1,94 @@
+package workers
+
+import (
+	"errors"
+	"slices"
+)
+
+// errUnknown is of a URL that no worker has.
+var errUnknown = errors.New("no worker has this URL: write it as the list of workers does")
+
+// Add adds a worker to those that there are, until the next Update. One that is
+// drained or removed and still there is taken back, as it is given here.
+func (p *Pool) Add(add Worker) error {
+	u := add.URL
+	switch {
+	case u == nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Opaque != "":
+		return errors.New("a worker's URL is written as http://10.0.0.7:8000")
+	case u.User != nil:
+		return errors.New("a worker's URL has no name and password in it: remove them, they would end up in logs")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return errors.New("a worker's URL ends with its path: remove the ? or # and what follows")
+	case add.Weight < 0:
+		return errors.New("a worker's weight is a positive number; without one it is 1")
+	}
+	p.mu.Lock()
+	defer p.unlock()
+	w := p.find(u.String())
+	switch {
+	case w == nil:
+		w = p.newWorker(add)
+		p.workers = append(p.workers, w)
+	case !w.draining:
+		return errors.New("this worker is there already: drain it first, or change it in the configuration and reload")
+	}
+	w.draining, w.forget = false, false
+	w.configure(add, &p.options)
+	p.obey(w)
+	wake(p.changed)
+	return nil
+}
+
+// Drain lets a worker end the requests that it has, and gives it no new ones,
+// until it is added again or the next Update. It is known by its URL as Stats
+// has it.
+func (p *Pool) Drain(url string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.find(url)
+	if w == nil {
+		return errUnknown
+	}
+	w.draining = true
+	return nil
+}
+
+// Remove drains a worker and forgets it when its last request has ended.
+func (p *Pool) Remove(url string) error {
+	p.mu.Lock()
+	w := p.find(url)
+	if w == nil {
+		p.mu.Unlock()
+		return errUnknown
+	}
+	w.draining, w.forget = true, true
+	idle := p.forgetIdle(w)
+	p.mu.Unlock()
+	if idle {
+		w.retire()
+	}
+	return nil
+}
+
+// find returns the worker with a URL; nil if there is none. The lock is held.
+func (p *Pool) find(url string) *worker {
+	i := slices.IndexFunc(p.workers, func(w *worker) bool { return w.key == url || w.url.Redacted() == url })
+	if i < 0 {
+		return nil
+	}
+	return p.workers[i]
+}
+
+// forgetIdle takes a worker that was removed out of the list once nothing is
+// outstanding, and reports whether it can be retired. The lock is held.
+func (p *Pool) forgetIdle(w *worker) bool {
+	if w.outstanding > 0 {
+		return false
+	}
+	if w.forget && !w.removed {
+		w.removed = true
+		p.workers = slices.DeleteFunc(p.workers, func(o *worker) bool { return o == w })
+		wake(p.changed)
+	}
+	return w.removed
+}

@@ -1,0 +1,125 @@
+package workers
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+)
+
+// exchange is one request's stay with one worker. It is the body of the
+// worker's answer.
+type exchange struct {
+	claim
+	pool   *Pool
+	ctx    context.Context // the caller's
+	before *http.Response  // another worker's answer, of no use once this one has the request
+	url    url.URL
+	trace  httptrace.ClientTrace
+
+	connected atomic.Bool
+	broken    atomic.Bool  // the client's body broke off
+	sending   bytes.Reader // of a body that is held
+	again     []byte       // the same, while it may have to be sent again
+	ended     atomic.Bool
+	verdict   verdict
+	body      io.ReadCloser // the worker's
+}
+
+// send is one attempt. After it the worker counts as busy only if err is nil.
+// once says that body exists once; held is sent in its place where it is not nil.
+func (x *exchange) send(req *http.Request, body io.ReadCloser, held *Held, once bool, target string) (*http.Response, error) {
+	out := req
+	if x.bearer != "" {
+		out, target = withBearer(req, x.bearer), withoutKey(target)
+	}
+	resp, err := x.roundTrip(out, body, held, once, target)
+	if err != nil {
+		how := broken
+		switch {
+		case x.clientGone():
+			how = left
+		case !x.connected.Load() || isDialError(err):
+			how = unreached
+		}
+		x.end(how, err)
+		return nil, err
+	}
+	resp.Request = req
+	x.judge(resp)
+	conn, upgraded := resp.Body.(io.ReadWriteCloser)
+	switch {
+	case upgraded:
+		resp.Body = x.upgrade(conn)
+	case resp.Body == http.NoBody:
+		x.end(whole, nil)
+	default:
+		x.body, resp.Body = resp.Body, x
+	}
+	return resp, nil
+}
+
+// roundTrip sends the request by the worker's own http1 where that takes it,
+// else by its http.Transport.
+func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, once bool, target string) (*http.Response, error) {
+	if h := x.worker.http1; h != nil && (body == nil || body == http.NoBody) {
+		setTarget(&x.url, x.worker.url, target)
+		r := request{Request: req, target: x.url.RequestURI(), host: x.url.Host, held: held}
+		resp, err := h.send(&r, x.gotConn)
+		if err != errNotPlain {
+			return resp, err
+		}
+	}
+	x.trace.GotConn = func(httptrace.GotConnInfo) { x.gotConn() }
+	out := req.WithContext(httptrace.WithClientTrace(x.ctx, &x.trace))
+	out.URL = &x.url
+	SetTarget(out, x.worker.url, target)
+	if x.worker.url.Scheme == "https" {
+		out.Host = x.worker.url.Host // which its certificate and its virtual host go by
+	}
+	out.Body = body
+	switch {
+	case held != nil:
+		x.hold(out, held)
+		defer func() { x.again = nil }()
+	case once:
+		length := req.ContentLength
+		if length == 0 {
+			length = -1 // as the transport takes it
+		}
+		out.Body = &clientBody{ReadCloser: body, exchange: x, left: length}
+	}
+
+	return x.transport.RoundTrip(out)
+}
+
+// hold makes held the body of out. The transport knows this kind of reader, and
+// writes headers and body at once.
+func (x *exchange) hold(out *http.Request, held *Held) {
+	held.use() // for ever: the transport does not say when the last of its writes has ended
+	x.sending.Reset(held.bytes)
+	x.again = held.bytes
+	x.trace.WroteRequest = func(httptrace.WroteRequestInfo) { x.sending.Reset(nil) }
+	out.Body = io.NopCloser(&x.sending)
+	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.again)), nil }
+	out.ContentLength = int64(len(held.bytes))
+}
+
+// gotConn is called by the transport when it has a connection for the request,
+// and again when it takes another one after a stale one.
+func (x *exchange) gotConn() {
+	if x.connected.Swap(true) {
+		return
+	}
+	if x.before != nil {
+		discard(x.before)
+		x.before = nil
+	}
+	x.pool.mu.Lock()
+	x.worker.sent++
+	x.worker.refused = 0
+	x.pool.mu.Unlock()
+}

@@ -1,0 +1,183 @@
+package workers
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// verdict is what an answer's status says of the worker.
+type verdict uint8
+
+const (
+	// neither is of a 500 and its like, which a single bad prompt can bring
+	// about again and again: one caller would open the breaker for all.
+	neither verdict = iota
+	good            // below 500, a 429 among them
+	bad             // 502, 503, 504
+)
+
+// how says how a stay with a worker ended.
+type how uint8
+
+const (
+	left      how = iota // the client did
+	whole                // the answer was read to its end
+	broken               // there was no answer, or half of one
+	unreached            // there was no connection
+)
+
+// judge takes in the status of an answer. What can wait for the answer's end
+// does: then the lock is taken anyway.
+func (x *exchange) judge(resp *http.Response) {
+	switch {
+	case resp.StatusCode < 500:
+		x.verdict = good
+	case isBusy(resp):
+		x.verdict = bad
+	}
+	if x.probe == 0 && !x.young && x.verdict != bad {
+		return
+	}
+	p, w := x.pool, x.worker
+	now := time.Now()
+	p.mu.Lock()
+	defer p.unlock()
+	switch x.verdict {
+	case good:
+		if w.state == Starting {
+			p.isUp(w)
+		}
+		// The failures so far are forgotten once an answer has come whole.
+		if x.probes() {
+			w.breaker = Closed
+			p.note(slog.LevelInfo, "the worker's breaker is closed: it answers again", w)
+		}
+	case bad:
+		if rest := retryAfter(resp, now); rest > 0 {
+			w.resting = true
+			if until := now.Add(rest); until.After(w.restUntil) {
+				w.restUntil = until
+			}
+		} else {
+			p.fail(x, "it answered "+strconv.Itoa(resp.StatusCode))
+		}
+	}
+	x.endProbe()
+}
+
+// fail counts a failure of the worker's. The lock is held.
+func (p *Pool) fail(x *exchange, why string) {
+	w := x.worker
+	most := p.policy.Failures
+	if most <= 0 || w.state == Starting || w.breaker != Closed && !x.probes() {
+		return
+	}
+	w.failures++
+	if w.failures < most && !x.probes() {
+		return
+	}
+	// When it closes again, it is on probation until an answer has come whole.
+	w.failures = most - 1
+	if w.breaker == Closed {
+		p.note(slog.LevelWarn, "the worker's breaker is open: too many requests in a row have failed", w,
+			slog.String("why", why), slog.String("for", p.policy.Open.String()))
+	}
+	w.breaker, w.openUntil = Open, time.Now().Add(p.policy.Open)
+}
+
+// probes reports whether the request is the one that is to see whether the worker
+// works again. The lock is held.
+func (x *exchange) probes() bool { return x.probe != 0 && x.probe == x.worker.probe }
+
+// endProbe ends that, whether or not it has seen. The lock is held.
+func (x *exchange) endProbe() {
+	if x.probes() {
+		x.worker.probe = 0
+	}
+}
+
+// end counts the request as no longer outstanding, the first time it is
+// called. err is why there was no connection or no answer.
+func (x *exchange) end(how how, err error) {
+	if x.ended.Swap(true) {
+		return
+	}
+	p, w := x.pool, x.worker
+	p.mu.Lock()
+	w.outstanding--
+	w.tokens -= x.tokens
+	switch how {
+	case whole:
+		if x.verdict == good && w.breaker == Closed {
+			w.failures = 0
+		}
+	case broken:
+		w.failed++
+		if x.verdict != bad { // else it was counted
+			p.fail(x, "it broke off")
+		}
+	case unreached:
+		w.failed++
+		p.notReached(x, err)
+	}
+	x.endProbe()
+	retire := p.forgetIdle(w)
+	p.unlock()
+	if retire {
+		w.retire()
+	}
+}
+
+// notReached takes in that there was no connection. The lock is held.
+func (p *Pool) notReached(x *exchange, err error) {
+	w := x.worker
+	p.fail(x, err.Error())
+	if p.policy.HealthInterval <= 0 {
+		return
+	}
+	wake(w.poke)
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		w.refused = 0
+		return
+	}
+	if w.refused++; w.refused >= 2 && w.state == Up {
+		p.isDown(w, slog.LevelWarn, err.Error())
+	}
+}
+
+// longestRest is the most that a worker can ask for.
+const longestRest = 5 * time.Minute
+
+// retryAfter is how long a worker that answered 503 wants to be left alone.
+func retryAfter(resp *http.Response, now time.Time) time.Duration {
+	if resp.StatusCode != http.StatusServiceUnavailable {
+		return 0
+	}
+	return parseRetryAfter(resp.Header.Get("Retry-After"), now)
+}
+
+// parseRetryAfter parses the header of RFC 9110, section 10.2.3: seconds or a
+// date. It is 0 where it is neither or has passed, and at most longestRest.
+func parseRetryAfter(s string, now time.Time) time.Duration {
+	s = strings.Trim(s, " \t")
+	if s == "" {
+		return 0
+	}
+	if strings.Trim(s, "0123456789") == "" {
+		seconds, err := strconv.Atoi(s)
+		if err != nil || seconds > int(longestRest/time.Second) {
+			return longestRest // so large that it does not fit
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	date, err := http.ParseTime(s)
+	if err != nil {
+		return 0
+	}
+	return min(max(date.Sub(now), 0), longestRest)
+}

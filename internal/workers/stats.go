@@ -1,0 +1,68 @@
+package workers
+
+import (
+	"slices"
+	"time"
+)
+
+// Stats is one worker at one moment. The counters count since the worker was
+// added and only grow.
+type Stats struct {
+	URL string // without a password
+	// Weight and Models are as configured, the weight at least 1.
+	Weight int
+	Models []string
+	State  State
+	// Why says why it is down or has not started yet; empty when it is up.
+	Why     string
+	Breaker Breaker
+	// Resting is how long it is not asked since it answered 503 with a
+	// Retry-After.
+	Resting time.Duration
+	// Outstanding counts the requests that it has not answered to the end,
+	// Tokens what they were said to want.
+	Outstanding int
+	Tokens      int64
+	// Sent counts the requests for which there was a connection.
+	Sent uint64
+	// Failed counts the requests that it could not be reached for or did not
+	// answer to the end, those not among them whose client went away.
+	Failed uint64
+	// Retries counts the requests that it was asked as a retry.
+	Retries uint64
+}
+
+// Stats returns the workers in the order in which they were given, those that
+// were added behind them.
+func (p *Pool) Stats() []Stats {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stats := make([]Stats, len(p.workers))
+	for i, w := range p.workers {
+		s := Stats{
+			URL:         w.url.Redacted(),
+			Weight:      int(w.weight),
+			Models:      slices.Clone(w.models),
+			State:       w.state,
+			Why:         w.why,
+			Breaker:     w.breaker,
+			Outstanding: w.outstanding,
+			Tokens:      w.tokens,
+			Sent:        w.sent,
+			Failed:      w.failed,
+			Retries:     w.retries,
+		}
+		if w.draining {
+			s.State = Draining
+		}
+		if w.breaker == Open && !now.Before(w.openUntil) {
+			s.Breaker = HalfOpen
+		}
+		if w.resting {
+			s.Resting = max(w.restUntil.Sub(now), 0)
+		}
+		stats[i] = s
+	}
+	return stats
+}
