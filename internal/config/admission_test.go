@@ -167,6 +167,11 @@ func TestParseRate(t *testing.T) {
 			t.Errorf("%s: got %v, %v; want %v", s, got, ok, want)
 		}
 	}
+	for _, s := range []string{"", ".5", "5.", "-1", "+1", "1e3", "01", "1_000", "0.0000001", "1000000000.000001", "1000000001", "99999999999999999999", "5.5.5", "٣"} {
+		if got, ok := parseRate(s); ok {
+			t.Errorf("%q: got %v", s, got)
+		}
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		s := rapid.StringMatching(`-?[0-9]{0,11}(\.[0-9]{0,8})?`).Draw(t, "rate")
 		got, ok := parseRate(s)

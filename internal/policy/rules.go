@@ -59,7 +59,7 @@ func (b *builder) rule(c *config.Rule) rule {
 		r.callers = append(r.callers, CallerID(config.Key{ID: id}))
 	}
 	if c.Priority != "" {
-		r.class = classOf(c.Priority)
+		r.class = classes[c.Priority]
 		b.policy.turns = append(b.policy.turns, Turn{Name: "rules." + c.Name, Match: matchText(&c.Match), Class: r.class})
 	}
 	if c.Limit.Unit == "" {

@@ -28,7 +28,7 @@ type plan struct {
 func (p *plan) with(own config.Turn) (traffic.Class, int64) {
 	class, weight := p.class, p.weight
 	if own.Priority != "" {
-		class = classOf(own.Priority)
+		class = classes[own.Priority]
 	}
 	if own.Weight != 0 {
 		weight = own.Weight
@@ -36,14 +36,10 @@ func (p *plan) with(own config.Turn) (traffic.Class, int64) {
 	return class, weight
 }
 
-// classOf is the class of a configured word.
-func classOf(word string) traffic.Class {
-	for _, c := range traffic.Classes() {
-		if c.String() == word {
-			return c
-		}
-	}
-	return traffic.ClassDefault
+var classes = map[string]traffic.Class{
+	"interactive": traffic.ClassInteractive,
+	"default":     traffic.ClassDefault,
+	"bulk":        traffic.ClassBulk,
 }
 
 // Turn returns the class in which a request waits where requests do, and what
