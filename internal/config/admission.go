@@ -60,7 +60,7 @@ type Gate struct {
 }
 
 // Most is the largest number of slots that there ever is; 0 is any number.
-func (g *Gate) Most() int64 {
+func (g Gate) Most() int64 {
 	if g.Adaptive.Enabled {
 		return g.Adaptive.Max
 	}

@@ -216,3 +216,20 @@ rate_limiting:
 		}
 	}
 }
+
+// BenchmarkTurn asks whose turn it is: of a plan alone, and past three rules.
+func BenchmarkTurn(b *testing.B) {
+	to := Target{Method: "POST", Path: "/v1/chat/completions"}
+	for _, of := range []struct{ what, text string }{
+		{"plan", peopleText + "rate_limiting: {default: {priority: bulk, weight: 5}, roles: {admin: {weight: 7}}}"},
+		{"rules", turnsText},
+	} {
+		b.Run(of.what, func(b *testing.B) {
+			p, c, a := compile(b, of.text), someone("alice"), chat("gpt-4", 10, 5)
+			b.ReportAllocs()
+			for b.Loop() {
+				p.Turn(c, to, a)
+			}
+		})
+	}
+}
