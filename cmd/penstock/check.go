@@ -51,6 +51,10 @@ func check(args []string, stdout, stderr io.Writer) error {
 	if err := printRules(stdout, c, p); err != nil {
 		return err
 	}
+	printGate(stdout, c.Gate())
+	if err := printTurns(stdout, p); err != nil {
+		return err
+	}
 	if err := printPrices(stdout, c, p); err != nil {
 		return err
 	}
@@ -76,9 +80,6 @@ func printRules(w io.Writer, c *config.Config, p *policy.Policy) error {
 			shadow = "; shadow: denies nothing"
 		}
 		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s%s", r.Name, r.Match, r.Per, amount(r.Limit), algorithm(r.Limit), shadow))
-	}
-	if k := c.RateLimiting.Concurrent; c.RateLimiting.Enabled && k.Enabled {
-		rows = append(rows, fmt.Sprintf("concurrent\tany\tgateway\t%d in flight\tqueue of 100, first come first served, %s", k.MaxConcurrent, span(k.QueueTimeout)))
 	}
 	if len(rows) == 0 {
 		fmt.Fprintln(w, "There are no rules.")

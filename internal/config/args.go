@@ -106,8 +106,15 @@ func unknownFlag(fs *flag.FlagSet, name string) error {
 
 // PrintFlags writes the flags of fs, one a line, in the order of their names.
 func PrintFlags(w io.Writer, fs *flag.FlagSet) {
+	width := 32
+	var rows [][2]string
 	fs.VisitAll(func(f *flag.Flag) {
 		placeholder, usage := flag.UnquoteUsage(f)
-		fmt.Fprintf(w, "  --%-32s %s\n", strings.TrimRight(f.Name+" "+placeholder, " "), usage)
+		name := strings.TrimRight(f.Name+" "+placeholder, " ")
+		width = max(width, len(name))
+		rows = append(rows, [2]string{name, usage})
 	})
+	for _, row := range rows {
+		fmt.Fprintf(w, "  --%-*s %s\n", width, row[0], row[1])
+	}
 }

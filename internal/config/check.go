@@ -15,7 +15,8 @@ func (r *reader) check(c *Config) {
 	if c.MaxBufferedBytes < c.MaxBodyBytes {
 		r.failAt(r.given("max_buffered_bytes", "max_body_bytes"), "max_buffered_bytes is less than max_body_bytes: a body of that size could never be held")
 	}
-	r.checkLimits(&c.RateLimiting)
+	r.checkAdmission(c)
+	r.checkLimits(c)
 }
 
 // checkListen settles what depends on whether the addresses are loopback.
@@ -47,7 +48,8 @@ func (r *reader) given(first, second string) string {
 
 // checkLimits looks at all sets of limits: is there one at all, and does the
 // window suit them.
-func (r *reader) checkLimits(c *RateLimiting) {
+func (r *reader) checkLimits(all *Config) {
+	c := &all.RateLimiting
 	for _, t := range r.tiers {
 		for _, l := range t.own {
 			if l.Unlimited && t.base {
@@ -58,7 +60,7 @@ func (r *reader) checkLimits(c *RateLimiting) {
 	switch {
 	case !c.Enabled && r.has("rate_limiting.enabled"):
 		r.warnAt("rate_limiting.enabled", "false, so nothing is limited")
-	case !c.limits() && len(r.errors.list) == 0: // else the limits may be among what is wrong
+	case !c.limits() && !all.Admission.on() && len(r.errors.list) == 0: // else the limits may be among what is wrong
 		r.warnAt("rate_limiting", "there is no limit, so everything passes")
 	}
 	r.checkWindow(c.Window.Size)
@@ -70,7 +72,8 @@ func (c *RateLimiting) limits() bool {
 	some := func(l Limits) bool {
 		return slices.ContainsFunc(l, func(l Limit) bool { return !l.Unlimited })
 	}
-	return c.Concurrent.Enabled || some(c.Default) || some(c.Global) || len(c.Rules) > 0 ||
+	return c.Concurrent.Enabled || some(c.Default) || some(c.Global) ||
+		slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.Limit.Unit != "" }) ||
 		slices.ContainsFunc(c.Roles, func(l RoleLimits) bool { return some(l.Limits) }) ||
 		slices.ContainsFunc(c.PerEndpoint, func(e EndpointLimits) bool { return some(e.Limits) }) ||
 		c.PerKey.Enabled && slices.ContainsFunc(c.PerKey.Keys, func(k KeyLimits) bool { return some(k.Limits) }) ||

@@ -8,7 +8,6 @@ package config
 import (
 	"log/slog"
 	"net/netip"
-	"net/url"
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/pricing/usd"
@@ -33,6 +32,8 @@ type Config struct {
 	MaxBufferedBytes int64
 	Routes           Routes
 	Workers          []Worker
+	WorkerPolicy     WorkerPolicy
+	Admission        Admission
 	Auth             Auth
 	RateLimiting     RateLimiting
 	Estimate         Estimate
@@ -56,14 +57,6 @@ type Admin struct {
 type Routes struct {
 	// Allow holds cleaned paths. One that ends in /* is all below it.
 	Allow []string
-}
-
-// Worker is one inference server.
-type Worker struct {
-	// URL is http or https, with a host, perhaps a base path, and nothing else.
-	URL *url.URL
-	// Line is where it stands in the file, 0 when a flag named it.
-	Line int
 }
 
 // Auth says whose word counts for who is asking.
@@ -96,6 +89,8 @@ type RateLimiting struct {
 	// Default is the plan of every caller: the limits under default and those
 	// under limits, together.
 	Default Limits
+	// Turn is what default says of the turns of every caller.
+	Turn Turn
 	// Strategy is the family that limits was held to: requests, tokens, cost
 	// or concurrent; empty for any.
 	Strategy    string
@@ -145,6 +140,16 @@ type Limit struct {
 	Line int
 }
 
+// Turn says whose turn it is where requests wait for a slot. What is empty or 0
+// was not said, which is left to the plan underneath, and at last the class
+// default and the weight 1.
+type Turn struct {
+	// Priority is interactive, default or bulk.
+	Priority string
+	// Weight is from 1 to 1000: what a caller gets beside others of its class.
+	Weight int64
+}
+
 // Concurrent is one gateway's own slots.
 type Concurrent struct {
 	Enabled       bool
@@ -162,6 +167,7 @@ type PerKey struct {
 type KeyLimits struct {
 	Key    Key
 	Limits Limits
+	Turn   Turn
 }
 
 // PerModel holds the limits that stack on a caller's plan by model.
@@ -185,6 +191,7 @@ type ModelLimits struct {
 type RoleLimits struct {
 	Name   string
 	Limits Limits
+	Turn   Turn
 	Line   int
 }
 
@@ -198,7 +205,8 @@ type EndpointLimits struct {
 	Line    int
 }
 
-// Rule is one limit of the general form: for whom, counted per what.
+// Rule is one limit of the general form: for whom, counted per what; or a
+// priority, or both.
 type Rule struct {
 	// Name differs from those of all other rules, and from theirs with
 	// .candidate added.
@@ -206,8 +214,13 @@ type Rule struct {
 	Match Match
 	// Per is any of caller, key, tenant, role, tier, model, path, ip and
 	// ip6_48, each once; none is one counter for all.
-	Per   []string
+	Per []string
+	// Limit has no Unit where the rule has none.
 	Limit RuleLimit
+	// Priority is the class of the requests that match, whatever their plans
+	// say: interactive, default or bulk; empty where the rule says none. The
+	// first rule that matches and has one decides.
+	Priority string
 	// Shadow says that it decides nothing and is counted only.
 	Shadow bool
 	// Candidate is another amount of the same limit, which decides nothing
@@ -360,7 +373,14 @@ func Default() Config {
 		ShutdownGrace:    3 * time.Minute,
 		MaxBodyBytes:     64 << 20,
 		MaxBufferedBytes: 1 << 30,
-		Auth:             Auth{UnknownKeys: "by_address"},
+		WorkerPolicy: WorkerPolicy{
+			StartupTimeout: 30 * time.Minute,
+			Health:         Health{Path: "/health", Interval: 10 * time.Second},
+			Retries:        2,
+			Breaker:        Breaker{Failures: 10, Open: 30 * time.Second},
+		},
+		Admission: Admission{MaxConcurrent: -1, QueueSize: 100, QueueTimeout: time.Minute},
+		Auth:      Auth{UnknownKeys: "by_address"},
 		RateLimiting: RateLimiting{
 			Concurrent:      Concurrent{QueueTimeout: time.Minute},
 			PerModel:        PerModel{Scope: "caller"},

@@ -39,7 +39,7 @@ func parseFile(t *testing.T, path string) (*Config, []Warning, error) {
 	}
 	// The base name stands in messages; secrets lie in testdata.
 	dir := filepath.Dir(path)
-	readFile := func(p string) ([]byte, error) { return readSecretFile(filepath.Join(dir, p)) }
+	readFile := func(p string, most int64) ([]byte, error) { return readRegularFile(filepath.Join(dir, p), most) }
 	return parse(source{file: true, name: filepath.Base(path), data: data, getenv: testEnv, readFile: readFile}, Flags{})
 }
 

@@ -34,6 +34,10 @@ func dumpValue(out *[]string, path string, v reflect.Value) {
 		leaf("%v", x)
 	case [32]byte:
 		leaf("%s…", hex.EncodeToString(x[:4]))
+	case []byte:
+		if x != nil {
+			leaf("%d bytes", len(x))
+		}
 	case Limit:
 		amount := amountText(x.Unit, x.Amount)
 		if x.Unlimited {

@@ -16,10 +16,11 @@ func (r *reader) roles(m *mapping, c *RateLimiting) {
 	}
 	for _, e := range v.named("names no role: name one, such as anonymous or user, or remove roles") {
 		r.places[e.path] = e.name.place()
-		limits := e.limits(false)
+		var turn Turn
+		limits := e.limits(false, &turn)
 		r.tiers = append(r.tiers, tier{path: e.path, own: limits, plan: limits.over(c.Default)})
 		if (scalar{value: e.name, text: e.key}).isName() {
-			c.Roles = append(c.Roles, RoleLimits{e.key, limits, e.name.node.Line})
+			c.Roles = append(c.Roles, RoleLimits{e.key, limits, turn, e.name.node.Line})
 		}
 	}
 }
@@ -64,7 +65,7 @@ func (r *reader) perEndpoint(m *mapping, c *RateLimiting) {
 			e.Methods = methods(items)
 		}
 		if v, ok := m.get("limits"); ok {
-			e.Limits = v.limits(false)
+			e.Limits = v.limits(false, nil)
 			r.tiers = append(r.tiers, tier{path: v.path, own: e.Limits, plan: e.Limits, base: true})
 		} else {
 			m.missing("limits", "name a limit such as requests_per_minute")

@@ -23,19 +23,21 @@ type Error struct {
 
 // Error returns the place, the key and the message, on one line.
 func (e Error) Error() string {
-	var b strings.Builder
-	if e.File != "" {
-		b.WriteString(e.File)
-		if e.Line > 0 {
-			fmt.Fprintf(&b, ":%d:%d", e.Line, e.Column)
+	var parts []string
+	for _, part := range []string{e.place(), e.Path, e.Message} {
+		if part != "" {
+			parts = append(parts, part)
 		}
-		b.WriteString(": ")
 	}
-	if e.Path != "" {
-		b.WriteString(e.Path + ": ")
+	return strings.Join(parts, ": ")
+}
+
+// place is the file and the line, or the flag; empty where there is neither.
+func (e Error) place() string {
+	if e.Line == 0 {
+		return e.File
 	}
-	b.WriteString(e.Message)
-	return b.String()
+	return fmt.Sprintf("%s:%d:%d", e.File, e.Line, e.Column)
 }
 
 // Errors is everything that is wrong, by line. It is never empty where it is

@@ -47,7 +47,7 @@ func TestExamples(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	if diff := cmp.Diff(append(exampleNames(), "rules.yaml"), names); diff != "" {
+	if diff := cmp.Diff(append(exampleNames(), "admission-batch.yaml", "admission-interactive.yaml", "admission.yaml", "rules.yaml"), names); diff != "" {
 		t.Errorf("examples (-want +got):\n%s", diff)
 	}
 
@@ -90,6 +90,8 @@ func TestExamples(t *testing.T) {
 			"RateLimiting.PerKey.Keys[0].Key.Line =",
 			"RateLimiting.PerKey.Keys[0].Limits.requests_per_minute = 200 of requests per \"minute\"",
 			"RateLimiting.PerKey.Keys[0].Limits.tokens_per_minute = 500000 of tokens per \"minute\"",
+			"RateLimiting.PerKey.Keys[0].Turn.Priority = ",
+			"RateLimiting.PerKey.Keys[0].Turn.Weight = 0",
 			"RateLimiting.PerKey.Keys[1].Key.ID = ",
 			"RateLimiting.PerKey.Keys[1].Key.Digest = 6d21c3ab…", // of key_free_tier
 			"RateLimiting.PerKey.Keys[1].Key.Role = ",
@@ -97,6 +99,8 @@ func TestExamples(t *testing.T) {
 			"RateLimiting.PerKey.Keys[1].Key.Line =",
 			"RateLimiting.PerKey.Keys[1].Limits.requests_per_minute = 10 of requests per \"minute\"",
 			"RateLimiting.PerKey.Keys[1].Limits.tokens_per_minute = 10000 of tokens per \"minute\"",
+			"RateLimiting.PerKey.Keys[1].Turn.Priority = ",
+			"RateLimiting.PerKey.Keys[1].Turn.Weight = 0",
 		},
 		"08-per-model.yaml": {
 			"RateLimiting.PerModel.Enabled = true",

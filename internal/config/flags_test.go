@@ -49,8 +49,11 @@ func TestParseServeFlags(t *testing.T) {
 		{args: "---listen :1", err: "unknown flag ---listen; did you mean --listen?"},
 		{args: "-x", err: "unknown flag --x; see --help"},
 		{args: "-=x", err: "unknown flag --; see --help"},
-		{args: "--max-concurrent-requests -1", err: "--max-concurrent-requests: not supported by this version of penstock"},
-		{args: "--queue-timeout-secs=5", err: "--queue-timeout-secs: not supported by this version of penstock"},
+		{args: "--max-concurrent-requests -1 --rate-limit-tokens-per-second=-0.5 --queue-size -1", want: Flags{MaxConcurrent: text("-1"), Refill: text("-0.5"), QueueSize: text("-1")}},
+		{args: "--queue-timeout-secs 0 --worker-startup-timeout-secs 5", want: Flags{QueueTimeout: seconds(0), StartupTimeout: seconds(5)}},
+		{args: "--queue-timeout-secs 31622401", err: `--queue-timeout-secs: expected a whole number of seconds from 0 to 31622400, got "31622401"`},
+		{args: "--queue-timeout-secs 2147483648", err: `--queue-timeout-secs: expected a whole number of seconds from 0 to 31622400, got "2147483648"`},
+		{args: "--worker-startup-timeout-secs 0", err: `--worker-startup-timeout-secs: expected a whole number of seconds from 1 to 31622400, got "0"`},
 		{args: "penstock.yaml", err: `unexpected word "penstock.yaml": serve takes flags alone, see --help`},
 		{args: "--worker-urls a -- b", err: `unexpected word "b": serve takes flags alone, see --help`},
 		{args: "--listen :1 :2", err: `unexpected word ":2": serve takes flags alone, see --help`},
@@ -95,11 +98,14 @@ listen: 127.0.0.1:1
 admin_listen: 127.0.0.1:2
 request_timeout: 1s
 shutdown_grace: 2s
+worker_policy: {startup_timeout: 3s}
+admission: {max_concurrent_requests: 1, refill_per_second: 2, queue_size: 3, queue_timeout: 4s, progress: true}
 workers: [http://file]
 rate_limiting: {default: {requests_per_minute: 1}}
 `
 	_, f, err := ParseServeFlags(strings.Fields(
-		"--listen 0.0.0.0:3 --admin-listen localhost:4 --request-timeout-secs 5 --shutdown-grace-secs 6 --worker-urls http://a https://b/c"), io.Discard)
+		"--listen 0.0.0.0:3 --admin-listen localhost:4 --request-timeout-secs 5 --shutdown-grace-secs 6 --worker-urls http://a https://b/c "+
+			"--worker-startup-timeout-secs 7 --max-concurrent-requests 8 --rate-limit-tokens-per-second 9.5 --queue-size 10 --queue-timeout-secs 11"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,8 +115,9 @@ rate_limiting: {default: {requests_per_minute: 1}}
 			t.Fatal(err)
 		}
 		got := fmt.Sprint(c.Listen, " ", c.AdminListen, " ", c.RequestTimeout, " ", c.ShutdownGrace, " ", c.Workers[0].URL, " ", c.Workers[1].URL,
-			" ", len(c.Workers), " ", c.Workers[0].Line, " ", c.TrustedProxies)
-		if want := "0.0.0.0:3 localhost:4 5s 6s http://a https://b/c 2 0 []"; got != want {
+			" ", len(c.Workers), " ", c.Workers[0].Line, " ", c.TrustedProxies,
+			" ", c.WorkerPolicy.StartupTimeout, " ", gateText(c.Gate()))
+		if want := "0.0.0.0:3 localhost:4 5s 6s http://a https://b/c 2 0 [] 7s 8 slots, bucket 8 + 19 per 2s, queue 10 for 11s"; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
@@ -136,6 +143,10 @@ func TestBadFlags(t *testing.T) {
 		{"", Flags{RequestTimeout: new(time.Duration), ShutdownGrace: &long}, []string{
 			"--request-timeout-secs: a whole number of seconds from 1 to 31622400",
 			"--shutdown-grace-secs: a whole number of seconds from 1 to 31622400",
+		}},
+		{"", Flags{QueueTimeout: &long, StartupTimeout: new(time.Duration)}, []string{
+			"--worker-startup-timeout-secs: a whole number of seconds from 1 to 31622400",
+			"--queue-timeout-secs: a whole number of seconds from 0 to 31622400",
 		}},
 		{"", Flags{WorkerURLs: []string{"http://a", "a:8000", "http://u:hunter2@b", "http://A:80/", "http://a,http://b"}}, []string{
 			"--worker-urls: word 2: expected a URL such as http://10.0.0.7:8000",

@@ -28,7 +28,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("trusted_proxies: [a\rb, \"c\\nd\", e\n  f]\nadmin: {token: \"file:a\\nnone\"}"))
 	f.Add([]byte("listen: ${A}\nadmin: {token: env:A}\nauth: {keys: [{id: a, key: file:b}]}\nlog: {level: ${A}}"))
 	getenv := func(name string) (string, bool) { return secret, name != "UNSET" }
-	readFile := func(path string) ([]byte, error) {
+	readFile := func(path string, _ int64) ([]byte, error) {
 		if strings.HasSuffix(path, "none") {
 			return nil, &os.PathError{Op: "open", Path: path, Err: os.ErrNotExist}
 		}
@@ -65,11 +65,19 @@ func FuzzParse(f *testing.F) {
 		names := map[string]bool{}
 		for _, r := range c.RateLimiting.Rules {
 			l := r.Limit
+			if l.Unit == "" && l == (RuleLimit{}) && r.Priority != "" && r.Per == nil && !r.Shadow && r.Candidate == 0 {
+				continue
+			}
 			timed := l.Window > 0 && l.Window <= maxDuration && !l.Month || l.Month && l.Window == 0 && l.Algorithm == "fixed_window"
 			if names[r.Name] || !ruleName.MatchString(r.Name) || l.Amount < 1 || l.Amount > maxAmount || r.Candidate < 0 || r.Candidate == l.Amount || timed == (l.Unit == "concurrent") {
 				t.Fatalf("bad rule %+v", r)
 			}
 			names[r.Name] = true
+		}
+		g := c.Gate()
+		if g.Slots < 0 || (g.Slots == 0) != (g == Gate{}) || g.Most() < g.Slots || (g.Capacity > 0) != (g.Refill.Amount > 0) || (g.Refill.Per > 0) != (g.Capacity > 0) ||
+			(g.QueueTimeout == 0 && g.QueueSize > 0) {
+			t.Fatalf("bad gate %+v", g)
 		}
 		for _, l := range c.RateLimiting.Default {
 			if l.Unlimited != (l.Amount == 0) || l.Amount < 0 || l.Amount > maxAmount {
@@ -103,6 +111,7 @@ func TestPlantedSecrets(t *testing.T) {
 			"admin": rapid.SampledFrom([]any{key(), map[string]any{"token": key()}, named(1)}).Draw(t, "admin"),
 			"auth":  rapid.SampledFrom([]any{key(), list, map[string]any{"keys": list, "kyes": list}, map[string]any{"keys": key()}, named(limits)}).Draw(t, "auth"),
 			"workers": rapid.SampledFrom([]any{
+				[]any{map[string]any{"url": "u://w", "api_key": key(), "ca_file": forms.Draw(t, "ca"), secret: key()}, named(key())},
 				[]any{"http://" + secret + "@w", "http://u:" + secret + "@w", "http://u:" + secret + "@w:x", map[string]any{"url": "u://" + secret}},
 				"http://u:" + secret + "@w",
 			}).Draw(t, "workers"),
@@ -120,7 +129,7 @@ func TestPlantedSecrets(t *testing.T) {
 			t.Fatal(err)
 		}
 		getenv := func(name string) (string, bool) { return secret, name == "HOLDS" }
-		readFile := func(path string) ([]byte, error) {
+		readFile := func(path string, _ int64) ([]byte, error) {
 			if path == "holds" {
 				return []byte(secret), nil
 			}

@@ -9,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/penstock-dev/penstock/internal/pricing/usd"
+	"github.com/penstock-dev/penstock/internal/traffic"
 )
 
 // tier is a set of limits as the file has it, for the checks.
@@ -45,12 +46,13 @@ func (m *mapping) limits(key string) Limits {
 	if !ok {
 		return nil
 	}
-	return v.limits(false)
+	return v.limits(false, nil)
 }
 
 // limits reads the value. masked says that secrets stand close to it, so
-// that the name of an unknown limit could be one, and is not shown.
-func (v value) limits(masked bool) Limits {
+// that the name of an unknown limit could be one, and is not shown. turn is
+// where the class and the weight of a plan go; nil for what is no plan.
+func (v value) limits(masked bool, turn *Turn) Limits {
 	if v.node.ShortTag() == "!!null" || v.node.Kind == yaml.MappingNode && len(v.node.Content) == 0 {
 		v.fail("an empty tier: name a limit such as requests_per_minute, or remove it")
 		return nil
@@ -58,6 +60,10 @@ func (v value) limits(masked bool) Limits {
 	given, _ := v.entries(func(_ int, key string) string { return join(v.path, key) })
 	var limits Limits
 	names := limitNames()
+	known := names
+	if turn != nil {
+		known = append(known, "priority", "weight")
+	}
 	for _, e := range given {
 		v.r.places[e.path] = e.place()
 		switch {
@@ -65,11 +71,13 @@ func (v value) limits(masked bool) Limits {
 			if l, ok := e.limit(); ok {
 				limits = append(limits, l)
 			}
+		case e.key == "priority" || e.key == "weight":
+			e.turn(turn)
 		default:
 			message := "a limit is named <unit>_per_<window>, with requests, tokens, input_tokens, output_tokens or cost," +
 				" and second, minute, hour, day or month; or concurrent_requests"
 			path := v.path
-			if near := nearest(e.key, names); near != "" {
+			if near := nearest(e.key, known); near != "" {
 				path, message = e.path, "unknown limit; did you mean "+near+"?"
 			} else if !masked && plainName.MatchString(e.key) {
 				path = e.path
@@ -78,6 +86,31 @@ func (v value) limits(masked bool) Limits {
 		}
 	}
 	return limits
+}
+
+// priorities returns the classes of those who wait, the one that goes first in
+// front.
+func priorities() (words []string) {
+	for _, c := range traffic.Classes() {
+		words = append(words, c.String())
+	}
+	return words
+}
+
+const maxWeight = 1000
+
+// turn reads the class or the weight of a plan.
+func (e entry) turn(to *Turn) {
+	if to == nil {
+		e.name.fail("belongs to a plan: write it under default, in roles or in per_key; a priority may also stand in a rule")
+		return
+	}
+	e.r.turns = append(e.r.turns, e.path)
+	if e.key == "weight" {
+		wholeValue(e.value, &to.Weight, 1, maxWeight)
+	} else {
+		e.word(&to.Priority, priorities())
+	}
 }
 
 // limit reads one limit, whose name is known.

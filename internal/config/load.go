@@ -2,15 +2,18 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 )
 
-// maxFileBytes bounds the configuration file, maxSecretBytes a secret's.
+// maxFileBytes bounds the configuration file, maxSecretBytes a secret's and
+// maxCABytes one of certificates.
 const (
 	maxFileBytes   = 4 << 20
 	maxSecretBytes = 64 << 10
+	maxCABytes     = 1 << 20
 )
 
 // Load reads the file at path and the flags, which beat it; an empty path is
@@ -45,11 +48,11 @@ func (e *FileError) Unwrap() error { return e.Err }
 // stands in messages, and file:PATH secrets are relative to its folder.
 func Parse(name string, data []byte, flags Flags, getenv func(string) (string, bool)) (*Config, []Warning, error) {
 	dir := filepath.Dir(name)
-	readFile := func(p string) ([]byte, error) {
+	readFile := func(p string, most int64) ([]byte, error) {
 		if !filepath.IsAbs(p) {
 			p = filepath.Join(dir, p)
 		}
-		return readSecretFile(p)
+		return readRegularFile(p, most)
 	}
 	return parse(source{file: true, name: name, data: data, getenv: getenv, readFile: readFile}, flags)
 }
@@ -60,7 +63,7 @@ type source struct {
 	name     string
 	data     []byte
 	getenv   func(string) (string, bool)
-	readFile func(string) ([]byte, error)
+	readFile func(path string, most int64) ([]byte, error) // of at most so many bytes
 }
 
 func parse(src source, flags Flags) (*Config, []Warning, error) {
@@ -97,9 +100,9 @@ func parse(src source, flags Flags) (*Config, []Warning, error) {
 // none.
 const adminTokenVar = "PENSTOCK_ADMIN_TOKEN"
 
-// readSecretFile reads a small regular file: anything else, such as a pipe
-// or a device, could block or never end.
-func readSecretFile(path string) ([]byte, error) {
+// readRegularFile reads a regular file of at most so many bytes: anything else,
+// such as a pipe or a device, could block or never end.
+func readRegularFile(path string, most int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -107,8 +110,8 @@ func readSecretFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("not a regular file")
 	}
-	if info.Size() > maxSecretBytes {
-		return nil, errors.New("larger than 64 KiB")
+	if info.Size() > most {
+		return nil, fmt.Errorf("larger than %d KiB", most>>10)
 	}
 	return os.ReadFile(path)
 }
@@ -132,6 +135,8 @@ func (r *reader) top(root value, c *Config) {
 	m.size("max_buffered_bytes", &c.MaxBufferedBytes)
 	m.section("routes", func(m *mapping) { m.paths("allow", &c.Routes.Allow, true) })
 	m.workers("workers", &c.Workers)
+	m.section("worker_policy", func(m *mapping) { m.workerPolicy(&c.WorkerPolicy) })
+	m.section("admission", func(m *mapping) { r.admission(m, &c.Admission) })
 	m.section("auth", func(m *mapping) { r.auth(m, &c.Auth) })
 	m.section("rate_limiting", func(m *mapping) { r.rateLimiting(m, &c.RateLimiting) })
 	m.section("estimate", func(m *mapping) {
@@ -152,6 +157,6 @@ func (r *reader) top(root value, c *Config) {
 		m.word("format", &c.Log.Format, "json", "text")
 		m.word("decisions", &c.Log.Decisions, "denied", "all", "sampled")
 	})
-	m.later("tls", "worker_policy", "admission")
+	m.later("tls")
 	m.done()
 }

@@ -61,7 +61,10 @@ const globalPath = "rate_limiting.global"
 // plan reads default, strategy and limits, which make the plan of every
 // caller.
 func (r *reader) plan(m *mapping, c *RateLimiting) {
-	def := m.limits("default")
+	var def Limits
+	if v, ok := m.get("default"); ok {
+		def = v.limits(false, &c.Turn)
+	}
 	if m.word("strategy", &c.Strategy, "requests", "tokens", "cost", "concurrent") && !m.has("limits") {
 		r.warnAt("rate_limiting.strategy", "says what limits may hold, and there are none under limits")
 	}
@@ -104,12 +107,13 @@ func (r *reader) perKey(m *mapping, c *RateLimiting) {
 	seen := keySet{}
 	for _, e := range given {
 		r.places[e.path] = e.name.place()
-		limits := e.limits(true)
+		var turn Turn
+		limits := e.limits(true, &turn)
 		below := c.Default
 		if strings.Contains(e.key, "${") {
 			e.name.fail("a name is not expanded: write env:NAME in its place")
 		} else if key, ok := r.keys.refer(secretText{e.name, e.key, e.key}); ok && seen.add(e.name, key.Digest) {
-			c.PerKey.Keys = append(c.PerKey.Keys, KeyLimits{key, limits})
+			c.PerKey.Keys = append(c.PerKey.Keys, KeyLimits{key, limits, turn})
 			below = c.roleOf(key).over(c.Default)
 		}
 		r.tiers = append(r.tiers, tier{path: e.path, own: limits, plan: limits.over(below)})
@@ -128,7 +132,7 @@ func (r *reader) perModel(m *mapping, c *RateLimiting) {
 	}
 	for _, e := range v.named("names no model: name one, or remove per_model") {
 		r.places[e.path] = e.name.place()
-		limits := e.limits(false)
+		limits := e.limits(false, nil)
 		r.tiers = append(r.tiers, tier{path: e.path, own: limits, plan: limits})
 		if problem := modelProblem(e.key); problem != "" {
 			e.name.fail("%s", problem)

@@ -20,6 +20,7 @@ type reader struct {
 	places           places
 	tiers            []tier // every set of limits
 	keys             keyring
+	turns            []string // the paths of every class and weight
 }
 
 // fail reports an error at p.

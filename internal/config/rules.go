@@ -38,16 +38,30 @@ func (r *reader) rules(m *mapping, c *RateLimiting) {
 		rule.Per = m.per()
 		limited := false
 		m.section("limit", func(m *mapping) { limited = m.ruleLimit(&rule.Limit, c.Algorithm) })
-		if !m.has("limit") {
-			m.missing("limit", "write what it holds its requests to: limit: {requests: 60, per: 1m}")
+		if m.word("priority", &rule.Priority, priorities()...) {
+			r.turns = append(r.turns, join(m.path, "priority"))
 		}
 		mode := "enforce"
 		m.word("mode", &mode, "enforce", "shadow")
 		rule.Shadow = mode == "shadow"
+		if m.has("priority") && rule.Shadow {
+			r.failAt(join(m.path, "priority"), "a rule in mode: shadow decides nothing, and so sets no priority: write it in a rule of its own")
+		}
 		if v, ok := m.get("candidate"); ok && limited {
 			if s, ok := v.scalar(expectedAmount(rule.Limit.Unit)); ok {
 				if rule.Candidate, ok = s.amount(rule.Limit.Unit, false); ok && rule.Candidate == rule.Limit.Amount {
 					s.fail("the amount of the limit itself: write another one, or remove it")
+				}
+			}
+		}
+		switch {
+		case m.has("limit"):
+		case !m.has("priority"):
+			m.missing("limit", "write what it holds its requests to: limit: {requests: 60, per: 1m}; or a priority")
+		default:
+			for _, key := range []string{"per", "mode", "candidate"} {
+				if m.has(key) {
+					r.failAt(join(m.path, key), "means nothing to a rule without a limit: remove it")
 				}
 			}
 		}

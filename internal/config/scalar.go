@@ -84,20 +84,28 @@ func wholeNumber(s string) (n int64, ok bool) {
 // is there.
 func whole[T int | int64](m *mapping, key string, to *T, least, most int64) bool {
 	v, ok := m.get(key)
-	if !ok {
-		return false
+	if ok {
+		wholeValue(v, to, least, most)
 	}
-	expected := "a whole number from " + strconv.FormatInt(least, 10) + " to " + strconv.FormatInt(most, 10)
+	return ok
+}
+
+// wholeValue reads the value itself.
+func wholeValue[T int | int64](v value, to *T, least, most int64) {
+	expected := wholeForm(least, most)
 	s, ok := v.scalar(expected)
 	if !ok {
-		return true
+		return
 	}
 	if n, ok := wholeNumber(s.text); ok && s.plain() && n >= least && n <= most {
 		*to = T(n)
 	} else {
 		s.expected(expected)
 	}
-	return true
+}
+
+func wholeForm(least, most int64) string {
+	return "a whole number from " + strconv.FormatInt(least, 10) + " to " + strconv.FormatInt(most, 10)
 }
 
 // boolean reads true or false; yes, on and 1 are not.
@@ -183,7 +191,13 @@ func (v value) word(to *string, words []string) bool {
 const durationForm = "a duration such as 30s, 1m30s, 2h or 1d"
 
 // duration reads a positive duration of at most a year.
-func (m *mapping) duration(key string, to *time.Duration) {
+func (m *mapping) duration(key string, to *time.Duration) { m.readDuration(key, to, false) }
+
+// durationOrNone is duration for a key of which 0 has a meaning; it needs no
+// unit.
+func (m *mapping) durationOrNone(key string, to *time.Duration) { m.readDuration(key, to, true) }
+
+func (m *mapping) readDuration(key string, to *time.Duration, orNone bool) {
 	v, ok := m.get(key)
 	if !ok {
 		return
@@ -193,12 +207,14 @@ func (m *mapping) duration(key string, to *time.Duration) {
 		return
 	}
 	d, ok := parseDuration(s.text)
-	switch _, bare := wholeNumber(s.text); {
+	switch n, bare := wholeNumber(s.text); {
+	case bare && n == 0 && orNone:
+		*to = 0
 	case bare:
 		s.fail("expected %s, got a number without a unit: write 60s for sixty seconds", durationForm)
 	case !ok:
 		s.expected(durationForm)
-	case d == 0:
+	case d == 0 && !orNone:
 		s.fail("a duration of 0 is none: write a positive one, or remove it for the default")
 	case d > maxDuration:
 		s.fail("longer than %s", durationText(maxDuration))

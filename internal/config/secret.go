@@ -108,12 +108,19 @@ func (r *reader) secretFile(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("no path: write file:PATH")
 	}
-	data, err := r.readFile(path)
+	data, err := r.read(path, maxSecretBytes)
+	return strings.TrimRight(string(data), "\r\n"), err
+}
+
+// read reads a file that the configuration names. Errors do not show its path,
+// which was expanded.
+func (r *reader) read(path string, most int64) ([]byte, error) {
+	data, err := r.readFile(path, most)
 	var pathError *fs.PathError
-	if errors.As(err, &pathError) { // without the path, which was expanded
+	if errors.As(err, &pathError) {
 		err = pathError.Err
 	}
-	return strings.TrimRight(string(data), "\r\n"), err
+	return data, err
 }
 
 // usable reports a secret that no request can carry, and warns of one that

@@ -101,7 +101,7 @@ func (p *Policy) Precheck(dst []penstock.Charge, c *traffic.Caller, t Target) []
 
 // charge charges a request by everything that it is charged by.
 func (p *Policy) charge(k *charging, c *traffic.Caller, t *Target, a *traffic.Ask) {
-	if g := p.planOf(c); g != nil {
+	if g := p.planOf(c).group; g != nil {
 		k.add(g, c, c.ID, c.Listed)
 	}
 	if k.metered && len(p.models) > 0 {
@@ -119,7 +119,7 @@ func (p *Policy) charge(k *charging, c *traffic.Caller, t *Target, a *traffic.As
 		}
 	}
 	for i := range p.rules {
-		if r := &p.rules[i]; (r.early || !k.early) && r.matches(c, t, a) {
+		if r := &p.rules[i]; r.group != nil && (r.early || !k.early) && r.matches(c, t, a) {
 			k.add(r.group, c, r.keyOf(&p.keys, c, t, a), r.all || c.Listed && r.few)
 		}
 	}
@@ -183,7 +183,7 @@ func ofUsage(u penstock.Unit) bool {
 func (p *Policy) Standing(dst []penstock.Charge, c *traffic.Caller) []penstock.Charge {
 	g, key := p.global, globalKey
 	if c != nil {
-		g, key = p.planOf(c), c.ID
+		g, key = p.planOf(c).group, c.ID
 	}
 	if g == nil {
 		return dst

@@ -29,25 +29,31 @@ type builder struct {
 func (b *builder) plans() {
 	p, r := b.policy, b.rate
 	base := b.rules("default", "", r.Default)
-	p.plan = b.group(base, "any", "caller", "plan")
+	own := func(name, match string, rules []Rule, below *plan, turn config.Turn) *plan {
+		one := &plan{group: b.group(rules, match, "caller", "plan")}
+		one.class, one.weight = below.with(turn)
+		b.turn(name, match, turn, one)
+		return one
+	}
+	p.plan = own("default", "any", base, p.plan, r.Turn)
 	roles := map[string][]Rule{}
 	for _, role := range r.Roles {
-		plan := override(base, b.rules("roles."+role.Name, "", role.Limits))
-		roles[role.Name] = plan
-		g := b.group(plan, "role "+role.Name, "caller", "plan")
-		p.roles[role.Name], p.own = g, append(p.own, g)
+		name := "roles." + role.Name
+		rules := override(base, b.rules(name, "", role.Limits))
+		one := own(name, "role "+role.Name, rules, p.plan, role.Turn)
+		roles[role.Name], p.roles[role.Name], p.own = rules, one, append(p.own, one.group)
 	}
 	if !r.PerKey.Enabled {
 		return
 	}
 	for _, k := range r.PerKey.Keys {
-		below, ok := roles[cmp.Or(k.Key.Role, traffic.RoleUser)]
-		if !ok {
-			below = base
+		role := cmp.Or(k.Key.Role, traffic.RoleUser)
+		rules, below := base, p.plan
+		if one, ok := p.roles[role]; ok {
+			rules, below = roles[role], one
 		}
-		plan := override(below, b.rules("per_key", "", k.Limits))
-		g := b.group(plan, "key "+keyName(k.Key), "caller", "plan")
-		p.plans[CallerID(k.Key)], p.own = g, append(p.own, g)
+		one := own("per_key", "key "+keyName(k.Key), override(rules, b.rules("per_key", "", k.Limits)), below, k.Turn)
+		p.plans[CallerID(k.Key)], p.own = one, append(p.own, one.group)
 	}
 }
 

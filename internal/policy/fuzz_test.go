@@ -50,6 +50,9 @@ func FuzzNew(f *testing.F) {
 			if err := penstock.ValidateCharges(charges); err != nil {
 				t.Fatal(err)
 			}
+			if _, weight := p.Turn(caller, Target{Method: "POST", Path: "/v1/chat/completions"}, a); weight < 1 {
+				t.Fatalf("a weight of %d", weight)
+			}
 			shown := map[string]bool{}
 			for i := range charges {
 				rule := p.Rule(&charges[i])

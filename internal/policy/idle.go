@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/penstock-dev/penstock"
@@ -18,7 +19,7 @@ func (p *Policy) Idle(c *config.Config, endpoints func(path string) []traffic.En
 	if !p.enabled {
 		return nil
 	}
-	s := search{Policy: p, config: c, kinds: endpoints, bypass: map[[32]byte]bool{}, priced: map[string]bool{}}
+	s := search{Policy: p, config: c, gate: c.Gate(), kinds: endpoints, bypass: map[[32]byte]bool{}, priced: map[string]bool{}}
 	for _, k := range c.RateLimiting.Bypass.Keys {
 		s.bypass[k.Digest] = true
 	}
@@ -36,6 +37,7 @@ func (p *Policy) Idle(c *config.Config, endpoints func(path string) []traffic.En
 type search struct {
 	*Policy
 	config   *config.Config
+	gate     config.Gate
 	kinds    func(path string) []traffic.Endpoint
 	bypass   map[[32]byte]bool
 	who      people
@@ -62,7 +64,7 @@ func (s *search) warn(at *section, path, format string, args ...any) {
 
 // plansOfAll looks at default, which has the limits of limits, too, and at roles.
 func (s *search) plansOfAll() {
-	s.limits(&section{path: "default", prefix: "default.", plan: true, scope: scope{per: []dimension{perCaller}}}, s.plan)
+	s.limits(&section{path: "default", prefix: "default.", plan: true, scope: scope{per: []dimension{perCaller}}}, s.plan.group)
 	for i, role := range s.config.RateLimiting.Roles {
 		at := section{path: fmt.Sprintf("roles[%q]", role.Name), prefix: "roles." + role.Name + ".", plan: true, scope: scope{per: []dimension{perCaller}}}
 		if len(s.who.of([]string{role.Name}, nil, nil)) == 0 {
@@ -130,13 +132,32 @@ func (s *search) general() {
 		switch {
 		case len(at.who) == 0:
 			s.warn(&at, path+".match", "never matches: %s", s.who.nobody(&r.Match))
+			continue
 		case len(at.models) > 0 && !at.reading(s.kinds).body:
 			s.warn(&at, path+".match", "never matches: no body of these requests is read, so that they have no model")
-		default:
+			continue
+		case s.rules[i].group != nil:
 			s.unpriced(&at, path+".match.model")
 			s.limits(&at, s.rules[i].group)
 		}
+		if first := s.classedBefore(i, &at.scope); first != "" {
+			s.warn(&at, path+".priority", "never applies: rule %s comes before it, and has one for every request that it matches", first)
+		}
 	}
+}
+
+// classedBefore returns the rule whose class goes before that of the i-th for
+// all that it matches; empty when there is none, or the i-th has no class.
+func (s *search) classedBefore(i int, of *scope) string {
+	if !slices.Contains(s.classed, i) {
+		return ""
+	}
+	for _, j := range s.classed {
+		if parent := s.scopeOf(j); j < i && parent.matchesAll(of) {
+			return s.config.RateLimiting.Rules[j].Name
+		}
+	}
+	return ""
 }
 
 // scopeOf is that of the i-th of the general rules, but for the people.
@@ -188,10 +209,29 @@ func (s *search) limits(at *section, g *group) {
 		if why := s.greedy(l, at.models, can); why != "" {
 			s.warn(at, path, "%s", why)
 		}
-		if k := s.config.RateLimiting.Concurrent; l.Limit.Unit == penstock.Concurrent && k.Enabled && l.Limit.Amount > int64(k.MaxConcurrent) {
-			s.warn(at, path, "%d is above concurrent.max_concurrent of %d: the others wait in its queue, where they count, too", l.Limit.Amount, k.MaxConcurrent)
+		if why := s.beyondGate(&l.Limit); why != "" {
+			s.warn(at, path, "%s", why)
 		}
 	}
+}
+
+// beyondGate says why a limit of what is in flight is beyond what the gateway's
+// own slots let in; empty when it is not.
+func (s *search) beyondGate(l *penstock.Limit) string {
+	slots, where := s.gate.Most(), "admission.max_concurrent_requests"
+	switch {
+	case s.config.RateLimiting.Concurrent.Enabled:
+		where = "concurrent.max_concurrent"
+	case s.gate.Adaptive.Enabled:
+		where = "admission.adaptive.max"
+	}
+	switch {
+	case l.Unit != penstock.Concurrent || slots == 0 || l.Amount <= slots:
+		return ""
+	case l.Amount > slots+s.gate.QueueSize:
+		return fmt.Sprintf("%d is above %s of %d and its queue of %d, which deny first", l.Amount, where, slots, s.gate.QueueSize)
+	}
+	return fmt.Sprintf("%d is above %s of %d: the others wait in its queue, where they count, too", l.Amount, where, slots)
 }
 
 // placeOf is where a section says the limit of that name.

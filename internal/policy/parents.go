@@ -27,11 +27,17 @@ type scope struct {
 // covers reports whether whatever one counter of b counts, one counter of s
 // counts too. What is not certain is not so.
 func (s *scope) covers(b *scope) bool {
+	return s.matchesAll(b) &&
+		!slices.ContainsFunc(s.per, func(d dimension) bool { return !b.tells(d) || d == perModel && !s.sameModels(b) })
+}
+
+// matchesAll reports whether s is for every request that b is for. What is not
+// certain is not so.
+func (s *scope) matchesAll(b *scope) bool {
 	return b.who.match(&s.match) &&
 		all(s.models, b.models, modelCovers) && all(s.paths, b.paths, globCovers) &&
 		all(s.methods, b.methods, func(x, y string) bool { return x == y }) &&
-		all(s.ips, b.ips, func(x, y netip.Prefix) bool { return x.Bits() <= y.Bits() && x.Contains(y.Addr()) }) &&
-		!slices.ContainsFunc(s.per, func(d dimension) bool { return !b.tells(d) || d == perModel && !s.sameModels(b) })
+		all(s.ips, b.ips, func(x, y netip.Prefix) bool { return x.Bits() <= y.Bits() && x.Contains(y.Addr()) })
 }
 
 // all reports whether the list s, in which an empty one is for everything, has

@@ -28,7 +28,7 @@ type people []person
 func (p *Policy) people(c *config.Config, bypass map[[32]byte]bool) (who people) {
 	add := func(k config.Key, role string, listed bool) {
 		caller := traffic.Caller{ID: CallerID(k), Role: role, Listed: listed}
-		who = append(who, person{k.ID, role, k.Tenant, p.planOf(&caller)})
+		who = append(who, person{k.ID, role, k.Tenant, p.planOf(&caller).group})
 	}
 	add(config.Key{}, traffic.RoleAnonymous, false)
 	if c.Auth.UnknownKeys != "by_address" {

@@ -57,15 +57,17 @@ type group struct {
 // policy that replaces it.
 type Policy struct {
 	enabled   bool
-	plan      *group            // of a caller without one of its own; nil if it has no limits
-	roles     map[string]*group // by Caller.Role; nil values are plans without limits
-	plans     map[string]*group // by Caller.ID; nil values, too
-	own       []*group          // those of roles, then of plans, in the order of the file
+	plan      *plan            // of a caller without one of its own
+	roles     map[string]*plan // by Caller.Role
+	plans     map[string]*plan // by Caller.ID
+	own       []*group         // those of roles, then of plans, in the order of the file; nil for none
 	models    []model
 	modelOf   modelname.Set[*model]
 	perModel  bool // per caller, not one for all
 	endpoints []endpoint
 	rules     []rule
+	classed   []int // those that have a class
+	turns     []Turn
 	global    *group
 	bypass    bypass
 	estimate  config.Estimate
@@ -101,8 +103,9 @@ func New(c *config.Config, learned *Learned) (*Policy, error) {
 		learned:  learned,
 		prices:   prices(c.Pricing),
 		priced:   len(c.Pricing.Models) > 0,
-		roles:    map[string]*group{},
-		plans:    map[string]*group{},
+		plan:     &plan{weight: 1},
+		roles:    map[string]*plan{},
+		plans:    map[string]*plan{},
 		keys:     newKeys(),
 		byLimits: map[*penstock.Limits]*group{},
 		bypass:   bypass{paths: map[string]bool{}},
@@ -125,6 +128,9 @@ func New(c *config.Config, learned *Learned) (*Policy, error) {
 	b.endpoints()
 	for i := range r.Rules {
 		p.rules = append(p.rules, b.rule(&r.Rules[i]))
+		if r.Rules[i].Priority != "" {
+			p.classed = append(p.classed, i)
+		}
 	}
 	rules := b.rules("global", "global.", r.Global)
 	for i := range rules {
@@ -179,7 +185,7 @@ func (p *Policy) Rules() (rules []Rule) {
 			rules = append(rules, g.rules...)
 		}
 	}
-	add(p.plan)
+	add(p.plan.group)
 	for _, g := range p.own {
 		add(g)
 	}
@@ -206,7 +212,9 @@ func (p *Policy) Kept(listed int) int {
 		n += len(p.models)
 	}
 	for i := range p.rules {
-		n += p.rules[i].kept(listed)
+		if p.rules[i].group != nil {
+			n += p.rules[i].kept(listed)
+		}
 	}
 	return n
 }
@@ -232,16 +240,16 @@ func (p *Policy) Bypass(c *traffic.Caller, path string, exact bool) bool {
 	return false
 }
 
-// planOf returns the caller's plan; nil when nothing limits it.
-func (p *Policy) planOf(c *traffic.Caller) *group {
+// planOf returns the caller's plan.
+func (p *Policy) planOf(c *traffic.Caller) *plan {
 	if c.Listed {
-		if g, own := p.plans[c.ID]; own {
-			return g
+		if own := p.plans[c.ID]; own != nil {
+			return own
 		}
 	}
 	if len(p.roles) > 0 {
-		if g, own := p.roles[c.Role]; own {
-			return g
+		if own := p.roles[c.Role]; own != nil {
+			return own
 		}
 	}
 	return p.plan

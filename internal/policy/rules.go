@@ -31,7 +31,7 @@ var dimensions = []string{"caller", "key", "tenant", "role", "model", "path", "i
 // rule is one of the general rules: which requests it is for, and what it counts
 // them per. An empty list is for all.
 type rule struct {
-	group          *group // the limit, and its candidate
+	group          *group // the limit, and its candidate; nil for none
 	key            string
 	models, paths  []string
 	methods        []string
@@ -40,6 +40,7 @@ type rule struct {
 	ips            []netip.Prefix
 	per            []dimension
 	early          bool // what it matches and counts per is known before the body
+	class          traffic.Class
 	few, all       bool // its counters, of listed callers or of all, are a known few
 }
 
@@ -56,6 +57,13 @@ func (b *builder) rule(c *config.Rule) rule {
 	}
 	for _, id := range c.Match.Keys {
 		r.callers = append(r.callers, CallerID(config.Key{ID: id}))
+	}
+	if c.Priority != "" {
+		r.class = classes[c.Priority]
+		b.policy.turns = append(b.policy.turns, Turn{Name: "rules." + c.Name, Match: matchText(&c.Match), Class: r.class})
+	}
+	if c.Limit.Unit == "" {
+		return r
 	}
 	var per []string
 	for d, name := range dimensions {
