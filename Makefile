@@ -18,8 +18,20 @@ build:
 	$(GO) build -o bin/penstock ./cmd/penstock
 
 ## test: everything that must be true, in at most ten minutes on two cores
-test: lint bench-smoke e2e race
+test: export PENSTOCK_REQUIRE = 1
+test: servers lint bench-smoke e2e race
 	@echo "make test: all passed"
+
+## servers: other people's programs that tests run, into bin/: Debian's promtool. Nothing is installed or started
+.PHONY: servers
+servers:
+	@command -v promtool >/dev/null || test -x bin/promtool || { \
+		command -v apt-get >/dev/null || { echo "promtool is missing; install Prometheus, such as: brew install prometheus"; exit 1; }; \
+		set -e; bin="$(CURDIR)/bin"; mkdir -p "$$bin"; tmp=$$(mktemp -d); trap "rm -rf $$tmp" EXIT; cd $$tmp; \
+		get="apt-get -qq -o APT::Sandbox::User=root download prometheus"; \
+		$$get 2>/dev/null || { apt-get -qq update && $$get; } || { echo "promtool is missing; as root: apt-get install prometheus"; exit 1; }; \
+		dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool >promtool; \
+		chmod +x promtool; ./promtool --version 2>&1 | head -n 1; mv promtool "$$bin"/; }
 
 ## lint: formatting, vet and staticcheck of every module
 lint:

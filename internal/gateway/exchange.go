@@ -18,6 +18,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/provider"
 	"github.com/penstock-dev/penstock/internal/queue"
 	"github.com/penstock-dev/penstock/internal/reply"
+	"github.com/penstock-dev/penstock/internal/telemetry"
 	"github.com/penstock-dev/penstock/internal/traffic"
 	"github.com/penstock-dev/penstock/internal/workers"
 )
@@ -296,7 +297,7 @@ func (x *exchange) enter() bool {
 	}
 	x.slot = slot
 	if slot.Position() > 0 {
-		x.g.Metrics.Waited(slot.Waited())
+		x.g.Metrics.Waited(traffic.ClassDefault, slot.Waited())
 	}
 	return true
 }
@@ -307,12 +308,12 @@ func (x *exchange) notEntered(err error) {
 	var late *queue.TimeoutError
 	switch {
 	case errors.As(err, &full):
-		x.turnAway("full", reply.QueueFull, full.RetryAfter)
+		x.turnAway(telemetry.Full, reply.QueueFull, full.RetryAfter)
 	case errors.As(err, &late):
-		x.g.Metrics.Waited(late.Waited)
-		x.turnAway("timeout", reply.QueueTimeout, late.RetryAfter)
+		x.g.Metrics.Waited(traffic.ClassDefault, late.Waited)
+		x.turnAway(telemetry.Timeout, reply.QueueTimeout, late.RetryAfter)
 	case errors.Is(err, queue.ErrStopped):
-		x.g.Metrics.Rejected("stopped")
+		x.g.Metrics.Rejected(traffic.ClassDefault, telemetry.Stopped)
 		x.refuse(reply.Denial{Code: reply.ShuttingDown})
 	default: // the client has gone: nobody reads an answer
 		x.status = statusClientClosed
@@ -322,8 +323,8 @@ func (x *exchange) notEntered(err error) {
 // statusClientClosed is what nginx calls the answer that nobody waits for.
 const statusClientClosed = 499
 
-func (x *exchange) turnAway(reason string, code reply.Code, wait time.Duration) {
-	x.g.Metrics.Rejected(reason)
+func (x *exchange) turnAway(reason telemetry.Reason, code reply.Code, wait time.Duration) {
+	x.g.Metrics.Rejected(traffic.ClassDefault, reason)
 	x.verdict(traffic.Verdict{Code: code.String(), Wait: wait})
 	x.refuse(reply.Denial{Code: code, RetryAfter: wait})
 }

@@ -84,6 +84,26 @@ func (s *Server) addWorker(raw string, weight int, models []string) error {
 // Hits returns the denials so far, by rule and listed key.
 func (s *Server) Hits() []telemetry.Hit { return s.metrics.Hits() }
 
+// line is the slots and who waits for one.
+func (s *Server) line() telemetry.Queue {
+	q := s.queue.Stats()
+	return telemetry.Queue{
+		Slots: q.Slots, InUse: q.InFlight, Capacity: q.Size, Depth: q.Waiting,
+		ByClass: map[traffic.Class]telemetry.ClassInQueue{traffic.ClassDefault: {InUse: q.InFlight, Depth: q.Waiting}},
+	}
+}
+
+// workers are those that requests are sent to: all of them, since none is taken
+// out for its health.
+func (s *Server) workers() []telemetry.Worker {
+	stats := s.pool.Stats()
+	seen := make([]telemetry.Worker, len(stats))
+	for i, w := range stats {
+		seen[i] = telemetry.Worker{Name: w.URL, Healthy: true, Outstanding: w.Outstanding, Requests: w.Sent, Failures: w.Failed}
+	}
+	return seen
+}
+
 // debt is what was used beyond limits so far, by unit.
 func (s *Server) debt() map[string]int64 {
 	debt := map[string]int64{}

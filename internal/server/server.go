@@ -116,11 +116,11 @@ func New(o Options) (_ *Server, err error) {
 	s.limiter = penstock.New(store)
 	s.pool = workers.New(workers.Options{Log: s.log})
 	s.metrics = telemetry.NewMetrics(c.Metrics.Prefix, telemetry.Gauges{
-		QueueDepth:    func() int { return s.queue.Stats().Waiting },
-		QueueCapacity: func() int { return s.queue.Stats().Size },
-		Counters:      func() int64 { return s.store.Stats().Keys },
-		Debt:          s.debt,
-		Usage:         s.usage,
+		Queue:    s.line,
+		Workers:  s.workers,
+		Counters: func() int64 { return s.store.Stats().Keys },
+		Debt:     s.debt,
+		Usage:    s.usage,
 	})
 	s.gateway = gateway.New(gateway.Options{
 		Limiter: s.limiter,

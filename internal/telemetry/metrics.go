@@ -22,8 +22,12 @@ import (
 
 // Gauges are figures that are read when they are asked for. Each may be nil.
 type Gauges struct {
-	// QueueDepth and QueueCapacity are requests that wait and that may.
-	QueueDepth, QueueCapacity func() int
+	// Queue is the slots and the line in front of them.
+	Queue func() Queue
+	// Workers are the inference servers, in the order in which they are shown.
+	Workers func() []Worker
+	// Retries is how many times a request was sent to a worker once more.
+	Retries func() uint64
 	// Counters is how many keys have counters.
 	Counters func() int64
 	// Debt is how much was used beyond limits since the start, by unit.
@@ -47,8 +51,7 @@ type Metrics struct {
 	hits      *prometheus.CounterVec
 	durations prometheus.Histogram
 	inFlight  prometheus.Gauge
-	waits     prometheus.Histogram
-	rejected  *prometheus.CounterVec
+	line      line
 	tokens    *prometheus.CounterVec
 	errors    prometheus.Counter
 	unmetered *prometheus.CounterVec
@@ -116,10 +119,7 @@ func NewMetrics(prefix string, g Gauges) *Metrics {
 		return m.register(prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, labels)).(*prometheus.CounterVec)
 	}
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		return m.register(prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: prefix + name, Help: help, Buckets: buckets,
-			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
-		})).(prometheus.Histogram)
+		return m.register(prometheus.NewHistogram(histogramOpts(prefix+name, help, buckets))).(prometheus.Histogram)
 	}
 	m.limited = counters("http_rate_limit_total", "Limited requests by result, each once.", "result")
 	m.allowed, m.denied = m.limited.WithLabelValues("allowed"), m.limited.WithLabelValues("rejected")
@@ -127,9 +127,7 @@ func NewMetrics(prefix string, g Gauges) *Metrics {
 	m.durations = histogram("http_request_duration_seconds", "Time from a request's headers to the end of its answer's body.",
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800})
 	m.inFlight = m.register(prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + "inflight_requests", Help: "Requests that are being answered."})).(prometheus.Gauge)
-	m.waits = histogram("queue_wait_seconds", "Time that requests waited for a slot, those that got none included.",
-		[]float64{.001, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60})
-	m.rejected = counters("queue_rejected_total", "Requests that got no slot, by reason: full, timeout or stopped.", "reason")
+	m.line = newLine(prefix, m.registry)
 	m.own = counters("own_answers_total", "Requests that the gateway answered itself or whose answer it broke off, by code.", "code")
 	m.shadows = counters("shadow_hits_total", "Requests let through that a rule in shadow mode, or a candidate, would have denied.", "rule")
 	m.near = counters("near_limit_total", "Requests let through after which at least 80 % of the limit was used, by rule.", "rule")
@@ -141,17 +139,21 @@ func NewMetrics(prefix string, g Gauges) *Metrics {
 	m.unmetered = counters("unmetered_total", "POSTs whose body was passed on unread, by path.", "path")
 	m.estimate = histogram("token_estimate_error_ratio", "What was reserved of tokens over what was used, less one, where the worker reported it.",
 		[]float64{-.9, -.5, -.25, -.1, -.05, 0, .05, .1, .25, .5, 1, 2, 4, 8, 16, 64})
-	gauge := func(name, help string, read func() float64) {
-		m.register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: prefix + name, Help: help}, read))
+	if g.Queue != nil {
+		m.register(newQueueCollector(prefix, g.Queue))
 	}
-	if g.QueueDepth != nil {
-		gauge("queue_depth", "Requests that wait for a slot.", func() float64 { return float64(g.QueueDepth()) })
+	if g.Workers != nil {
+		m.register(newWorkersCollector(prefix, g.Workers))
 	}
-	if g.QueueCapacity != nil {
-		gauge("queue_capacity", "Requests that may wait for a slot.", func() float64 { return float64(g.QueueCapacity()) })
+	if g.Retries != nil {
+		m.register(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: prefix + "worker_retries_total", Help: "Times that a request was sent to a worker once more.",
+		}, func() float64 { return float64(g.Retries()) }))
 	}
 	if g.Counters != nil {
-		gauge("counters", "Keys that have counters.", func() float64 { return float64(g.Counters()) })
+		m.register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: prefix + "counters", Help: "Keys that have counters.",
+		}, func() float64 { return float64(g.Counters()) }))
 	}
 	if g.Debt != nil {
 		m.register(&debtCollector{prometheus.NewDesc(prefix+"debt", "What was used beyond limits since the start, by unit.", []string{"unit"}, nil), g.Debt})
@@ -166,6 +168,15 @@ func NewMetrics(prefix string, g Gauges) *Metrics {
 		ConstLabels: prometheus.Labels{"version": Version()},
 	}, func() float64 { return 1 }))
 	return m
+}
+
+// histogramOpts are those of a histogram in both forms: with these buckets, and
+// native.
+func histogramOpts(name, help string, buckets []float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
+	}
 }
 
 func (m *Metrics) register(c prometheus.Collector) prometheus.Collector {
@@ -273,12 +284,6 @@ func (m *Metrics) Requests() (began, ended int64) {
 	ended = m.ended.Load() // first, so that no request has ended that did not begin
 	return m.began.Load(), ended
 }
-
-// Waited counts the time that a request waited for a slot.
-func (m *Metrics) Waited(d time.Duration) { m.waits.Observe(d.Seconds()) }
-
-// Rejected counts a request that got no slot.
-func (m *Metrics) Rejected(reason string) { m.rejected.WithLabelValues(reason).Inc() }
 
 // Used counts the tokens of a request. answered says that a worker answered it
 // 2xx: from then on the model's name is one that labels show.

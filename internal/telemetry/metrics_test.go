@@ -71,8 +71,8 @@ func play(m *Metrics) {
 	}
 	m.Decided(&traffic.Verdict{Code: "rate_limit_exceeded", Rule: "default.tokens_per_minute", Caller: &traffic.Caller{ID: "addr:192.0.2.1", Name: "192.0.2.1"}})
 	m.Decided(&traffic.Verdict{Code: "queue_full"})
-	m.Rejected("full")
-	m.Waited(20 * time.Millisecond)
+	m.Rejected(traffic.ClassBulk, Full)
+	m.Waited(traffic.ClassInteractive, 20*time.Millisecond)
 	m.Used("gpt-4", true, traffic.Usage{Input: 10, Output: 20, CachedInput: 4, CacheWrites: 3})
 	m.Cost("gpt-4", 1_500_000, true)
 	m.Cost("gpt-4", 0, true) // adds nothing
@@ -94,10 +94,21 @@ func play(m *Metrics) {
 
 func gauges() Gauges {
 	return Gauges{
-		QueueDepth:    func() int { return 7 },
-		QueueCapacity: func() int { return 100 },
-		Counters:      func() int64 { return 42 },
-		Debt:          func() map[string]int64 { return map[string]int64{"tokens": 1234} },
+		Queue: func() Queue {
+			return Queue{
+				Slots: 40, InUse: 39, Capacity: 100, Depth: 7,
+				ByClass: map[traffic.Class]ClassInQueue{traffic.ClassInteractive: {InUse: 30}, traffic.ClassDefault: {InUse: 9, Depth: 7}},
+			}
+		},
+		Workers: func() []Worker {
+			return []Worker{
+				{Name: "http://w1:8000", Healthy: true, Outstanding: 30, Requests: 1000, Failures: 2},
+				{Name: "http://w2:8000", BreakerOpen: true, Outstanding: 9, Requests: 500, Failures: 100},
+			}
+		},
+		Retries:  func() uint64 { return 17 },
+		Counters: func() int64 { return 42 },
+		Debt:     func() map[string]int64 { return map[string]int64{"tokens": 1234} },
 		Usage: func() []Usage {
 			return []Usage{{"default.requests_per_minute", "alice", 0.5}, {"global.requests_per_second", "all", 1.25}}
 		},
@@ -182,7 +193,7 @@ func TestLint(t *testing.T) {
 func TestGaugesMayBeMissing(t *testing.T) {
 	m := NewMetrics("penstock_", Gauges{})
 	got := scrape(t, m, "penstock_", "text/plain")
-	for _, name := range []string{"queue_depth", "queue_capacity", "counters", "debt", "rate_limit_usage_ratio"} {
+	for _, name := range []string{"slots", "queue_depth", "queue_capacity", "class_queue_depth", "worker_", "counters", "debt", "rate_limit_usage_ratio"} {
 		if strings.Contains(got, "penstock_"+name) {
 			t.Errorf("%s is there, and nobody tells it", name)
 		}
