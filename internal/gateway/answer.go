@@ -7,14 +7,17 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"net/url"
 	"sort"
 	"strings"
 	"time"
 
 	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/provider"
+	"github.com/penstock-dev/penstock/internal/queue"
 	"github.com/penstock-dev/penstock/internal/reply"
 	"github.com/penstock-dev/penstock/internal/traffic"
+	"github.com/penstock-dev/penstock/internal/workers"
 )
 
 // modify makes the answer that the client gets: the worker's, with our limits
@@ -25,6 +28,7 @@ func (x *exchange) modify(resp *http.Response) error {
 	}
 	x.status = resp.StatusCode
 	x.resp = resp
+	x.worker = workers.Of(resp)
 	h := resp.Header
 	if x.standing != nil {
 		x.rules.Headers.Drop(h, x.endpoint.Dialect)
@@ -32,6 +36,7 @@ func (x *exchange) modify(resp *http.Response) error {
 	}
 	x.dropTrailers(resp.Trailer)
 	h.Set("X-Request-Id", x.id)
+	x.setPosition(h)
 	x.learn(resp.StatusCode)
 	x.unbuffer() // the worker has the body
 	x.letGo()
@@ -40,6 +45,9 @@ func (x *exchange) modify(resp *http.Response) error {
 	}
 	if _, ok := h["Content-Type"]; !ok {
 		x.w.Header()["Content-Type"] = nil // net/http would guess one
+	}
+	if x.begun && (resp.StatusCode != http.StatusOK || !isEventStream(h)) {
+		x.unfit(resp)
 	}
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
@@ -62,18 +70,18 @@ func (x *exchange) modify(resp *http.Response) error {
 	case resp.Body == http.NoBody:
 		x.finish() // the headers are all there is
 	default:
-		resp.Body = &ending{resp.Body, x}
+		resp.Body = &passing{resp.Body, x}
 	}
 	return nil
 }
 
-// ending is the body of an answer that is not metered.
-type ending struct {
+// passing is the body of an answer that is not metered.
+type passing struct {
 	io.ReadCloser
 	x *exchange
 }
 
-func (e *ending) Read(p []byte) (int, error) {
+func (e *passing) Read(p []byte) (int, error) {
 	n, err := e.ReadCloser.Read(p)
 	switch {
 	case err == io.EOF:
@@ -206,13 +214,20 @@ const topUp = 256
 
 // cover makes the reservation cover what has flowed.
 func (x *exchange) cover() {
+	slot := x.slot != (queue.Slot{})
+	if x.res == nil && !slot {
+		return
+	}
+	output := x.answer.meter.OutputSoFar()
+	if slot {
+		x.grown(output)
+	}
 	if x.res == nil {
 		return
 	}
 	if x.covered < 0 {
 		x.covered = x.reservedOutput()
 	}
-	output := x.answer.meter.OutputSoFar()
 	if output > x.covered {
 		x.raise(output)
 	}
@@ -290,46 +305,101 @@ func (x *exchange) end() {
 	if x.cancel != nil {
 		x.cancel(nil)
 	}
+	x.closed()
 	x.g.Metrics.Ended(time.Since(x.began))
 }
 
 // finish settles the request and gives its slot back, the first time that it is
 // called: with the last bytes of the answer, before the client has them, since
-// it may ask again as soon as it does.
+// it may ask again as soon as it does. A job keeps both until it has ended.
 func (x *exchange) finish() {
 	if x.finished {
 		return
 	}
 	x.finished = true
-	x.settle()
-	x.slot.Release()
+	s := x.settlement()
+	if worker, id := x.job(); worker != nil {
+		g := x.g
+		g.Jobs.Hold(worker, nil, id, x.rules.RequestTimeout, func() { g.settle(context.Background(), &s) })
+		return
+	}
+	x.g.settle(lasting(x.r), &s)
 }
 
-// settle corrects what was reserved to what was used.
-func (x *exchange) settle() {
+// job is the job that a worker has taken, and works on when its answer has ended;
+// nil where the answer was the end of it.
+func (x *exchange) job() (worker *url.URL, id string) {
+	if !x.metered {
+		return nil, ""
+	}
+	if id = x.answer.meter.Job(); id == "" {
+		return nil, ""
+	}
+	return x.worker, id
+}
+
+// settlement is how a request ends.
+type settlement struct {
+	res   *penstock.Reservation // nil: nothing was charged
+	slot  queue.Slot
+	how   ending
+	usage penstock.Amounts
+}
+
+// ending says what becomes of a reservation.
+type ending uint8
+
+const (
+	cancelled ending = iota // nothing was sent
+	kept                    // what was used cannot be known
+	settled                 // by the usage
+)
+
+// settlement is what was used, and counts it.
+func (x *exchange) settlement() settlement {
 	usage, known := x.used()
+	s := settlement{slot: x.slot}
 	switch {
 	case !known: // it stays charged as it was reserved
 		x.count(traffic.Usage{Input: x.need.Amounts[penstock.InputTokens], Output: x.need.Amounts[penstock.OutputTokens], Source: traffic.Reserved})
 	case x.metered:
 		x.count(usage)
+		fallthrough
+	case x.read:
+		x.slot.Served(work(usage.Input, usage.Output))
 	}
 	if x.res == nil || !x.res.Allowed {
-		return
+		return s
 	}
-	ctx := lasting(x.r)
-	var err error
+	s.res = x.res
 	switch {
 	case !x.sent:
-		err = x.res.Cancel(ctx)
 	case !known:
-		err = x.res.Keep(ctx)
+		s.how = kept
 	default:
-		err = x.res.Settle(ctx, x.amounts(usage))
+		s.how, s.usage = settled, x.amounts(usage)
 	}
-	if err != nil {
-		x.g.storeFailed(err)
+	return s
+}
+
+// settle ends a request: what it reserved is corrected to what it used, and its
+// slot is another's.
+func (g *Gateway) settle(ctx context.Context, s *settlement) {
+	if s.res != nil {
+		var err error
+		switch s.how {
+		case cancelled:
+			err = s.res.Cancel(ctx)
+		case kept:
+			err = s.res.Keep(ctx)
+		case settled:
+			err = s.res.Settle(ctx, s.usage)
+		}
+		if err != nil {
+			g.storeFailed(err)
+		}
 	}
+	s.slot.Release()
 }
 
 // count counts what a request used that a worker has answered.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +19,6 @@ import (
 	"github.com/penstock-dev/penstock/internal/provider"
 	"github.com/penstock-dev/penstock/internal/queue"
 	"github.com/penstock-dev/penstock/internal/reply"
-	"github.com/penstock-dev/penstock/internal/telemetry"
 	"github.com/penstock-dev/penstock/internal/traffic"
 	"github.com/penstock-dev/penstock/internal/workers"
 )
@@ -55,7 +55,13 @@ type exchange struct {
 	stood    time.Time             // when they were asked
 	binds    *policy.Rule          // the one that the request is too large for; nil for the decision's own
 	slot     queue.Slot
-	decided  bool // a verdict was counted
+	class    traffic.Class
+	weight   int64 // of the caller, beside others of the class
+	served   int64 // output tokens that the caller has been counted for
+	position int   // at which it began to wait; 0: it did not
+	begun    bool  // the client has the headers: it was told while it waited
+	open     bool  // it counts among the connections that may be handed over
+	decided  bool  // a verdict was counted
 
 	timer    *time.Timer
 	timing   sync.Mutex // guards over
@@ -65,6 +71,7 @@ type exchange struct {
 	sent     bool           // a worker may have seen something of it
 	status   int            // of the answer; 0 while there is none
 	resp     *http.Response // the worker's, once it has begun
+	worker   *url.URL       // that it is from
 	metered  bool           // the answer is read
 	events   bool           // it is a stream of events
 	flowed   bool           // some of its body has come
@@ -121,7 +128,7 @@ func (x *exchange) serve() {
 	if x.counted && (!x.precheck() || !x.isForm() && !x.peek()) {
 		return
 	}
-	if !x.reserve() || !x.enter() {
+	if !x.mayOpen() || !x.reserve() || !x.enter() {
 		return
 	}
 	if x.res != nil || x.slot != (queue.Slot{}) {
@@ -285,50 +292,6 @@ func (x *exchange) look(charges []penstock.Charge, rule *policy.Rule) {
 	x.standing, x.binds = &d, rule
 }
 
-// enter waits for a slot.
-func (x *exchange) enter() bool {
-	if !x.endpoint.TakesSlot() {
-		return true
-	}
-	slot, err := x.g.Queue.Enter(x.r.Context(), queue.Ask{Caller: x.caller.ID})
-	if err != nil {
-		x.notEntered(err)
-		return false
-	}
-	x.slot = slot
-	if slot.Position() > 0 {
-		x.g.Metrics.Waited(traffic.ClassDefault, slot.Waited())
-	}
-	return true
-}
-
-// notEntered answers a request that got no slot.
-func (x *exchange) notEntered(err error) {
-	var full *queue.FullError
-	var late *queue.TimeoutError
-	switch {
-	case errors.As(err, &full):
-		x.turnAway(telemetry.Full, reply.QueueFull, full.RetryAfter)
-	case errors.As(err, &late):
-		x.g.Metrics.Waited(traffic.ClassDefault, late.Waited)
-		x.turnAway(telemetry.Timeout, reply.QueueTimeout, late.RetryAfter)
-	case errors.Is(err, queue.ErrStopped):
-		x.g.Metrics.Rejected(traffic.ClassDefault, telemetry.Stopped)
-		x.refuse(reply.Denial{Code: reply.ShuttingDown})
-	default: // the client has gone: nobody reads an answer
-		x.status = statusClientClosed
-	}
-}
-
-// statusClientClosed is what nginx calls the answer that nobody waits for.
-const statusClientClosed = 499
-
-func (x *exchange) turnAway(reason telemetry.Reason, code reply.Code, wait time.Duration) {
-	x.g.Metrics.Rejected(traffic.ClassDefault, reason)
-	x.verdict(traffic.Verdict{Code: code.String(), Wait: wait})
-	x.refuse(reply.Denial{Code: code, RetryAfter: wait})
-}
-
 // deny answers a request that a limit denies.
 func (x *exchange) deny(d *penstock.Decision) {
 	b := d.Binding()
@@ -428,7 +391,12 @@ func (x *exchange) setLimits(h http.Header) {
 
 // refuse answers the request itself.
 func (x *exchange) refuse(d reply.Denial) {
+	if x.begun {
+		x.g.Metrics.Own(d.Code.String())
+		x.breakOff(d)
+	}
 	h := x.w.Header()
+	x.setPosition(h)
 	h.Set("X-Request-Id", x.id)
 	x.close()
 	x.setLimits(h)

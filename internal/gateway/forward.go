@@ -41,6 +41,9 @@ func (x *exchange) forward() {
 	if x.upload != nil && r.Header.Get("Expect") != "" {
 		w = oneContinue{w}
 	}
+	if x.begun {
+		w = continued{w}
+	}
 	x.sent = true // until the pool says that nothing was
 	proxy.ServeHTTP(w, r)
 	x.trail()

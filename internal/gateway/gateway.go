@@ -19,6 +19,7 @@ import (
 
 	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/identity"
+	"github.com/penstock-dev/penstock/internal/jobs"
 	"github.com/penstock-dev/penstock/internal/policy"
 	"github.com/penstock-dev/penstock/internal/provider"
 	"github.com/penstock-dev/penstock/internal/queue"
@@ -50,6 +51,8 @@ type Rules struct {
 	// MediaPart is how many tokens an image or a file in a request is taken
 	// for.
 	MediaPart int64
+	// Progress tells streams that wait for a slot how far they are.
+	Progress bool
 	// StopOnOverrun cuts a stream that outgrows its reservation past a limit.
 	StopOnOverrun bool
 	// Decisions logs the decisions that are to be logged.
@@ -68,6 +71,7 @@ type Options struct {
 	Limiter *penstock.Limiter
 	Queue   *queue.Queue
 	Workers *workers.Pool
+	Jobs    *jobs.Watcher
 	Peeker  *provider.Peeker
 	Metrics *telemetry.Metrics
 	Log     *slog.Logger
@@ -85,6 +89,7 @@ type Gateway struct {
 	errorLog *log.Logger
 	buffers  bufferPool
 	bodies   bodyBuffers
+	upgraded upgraded
 }
 
 // New returns a gateway without rules.

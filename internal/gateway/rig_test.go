@@ -23,6 +23,7 @@ import (
 	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/config"
 	"github.com/penstock-dev/penstock/internal/identity"
+	"github.com/penstock-dev/penstock/internal/jobs"
 	"github.com/penstock-dev/penstock/internal/policy"
 	"github.com/penstock-dev/penstock/internal/provider"
 	"github.com/penstock-dev/penstock/internal/queue"
@@ -100,10 +101,12 @@ func newRigOn(t testing.TB, l net.Listener, yaml string, workerURLs ...string) *
 	}
 	r.store = penstock.NewMemoryStore(penstock.MemoryOptions{})
 	logger := slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	pool := workers.New(workers.Options{})
 	r.Gateway = New(Options{
 		Limiter: penstock.New(r.store),
 		Queue:   q,
-		Workers: workers.New(workers.Options{}),
+		Workers: pool,
+		Jobs:    jobs.New(pool.Own()),
 		Peeker:  provider.NewPeeker(),
 		Metrics: telemetry.NewMetrics("penstock_", telemetry.Gauges{}),
 		Log:     logger,
@@ -151,6 +154,7 @@ func newRigOn(t testing.TB, l net.Listener, yaml string, workerURLs ...string) *
 		two.CloseIdleConnections()
 		_ = r.server.Close()
 		<-served
+		r.Jobs.Stop()
 		r.Workers.Update(nil, workers.Policy{})
 	})
 	return r

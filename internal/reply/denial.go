@@ -61,30 +61,7 @@ const longestWait = 20 * 24 * time.Hour
 // helps. Other headers of w stay. An answer to HEAD has no body.
 func (e *Errors) Write(w http.ResponseWriter, r *http.Request, d traffic.Dialect, den Denial) {
 	row := den.Code.row()
-	a := answer{row: row, status: row.status, message: row.message}
-	if den.Message != "" {
-		a.message = den.Message
-	}
-	if den.Code == RateLimitExceeded {
-		a.global = den.Global
-		if e.Status != 0 {
-			a.status = e.Status
-		}
-		if e.Message != "" {
-			a.message = e.Message
-		}
-	}
-	permanent := den.Permanent || row.permanent
-	var wait time.Duration // 0: none is told
-	if row.wait && !permanent {
-		wait = den.RetryAfter
-		if wait <= 0 {
-			wait = time.Second
-		}
-	}
-	if !row.limiter || !e.NoRetryAfter {
-		a.seconds = ceil(wait, time.Second)
-	}
+	a, wait := e.answer(&den)
 
 	var room [1024]byte
 	b := room[:0]
@@ -100,7 +77,7 @@ func (e *Errors) Write(w http.ResponseWriter, r *http.Request, d traffic.Dialect
 		b = f.integer(b, "Retry-After", ceil(told, time.Second))
 		b = f.integer(b, "Retry-After-Ms", ceil(told, time.Millisecond))
 	}
-	if permanent || wait > time.Minute {
+	if den.Permanent || row.permanent || wait > time.Minute {
 		b = f.text(b, "X-Should-Retry", "false")
 	}
 	if den.Code == Unauthorized {
@@ -112,4 +89,45 @@ func (e *Errors) Write(w http.ResponseWriter, r *http.Request, d traffic.Dialect
 		// An error means that the client has gone; nobody is left to be told.
 		_, _ = io.WriteString(w, body)
 	}
+}
+
+// Event returns den as an event of a stream of dialect d that has begun: the body
+// that it would have. The connection is to be cut after it, since clients take a
+// clean end for success.
+func (e *Errors) Event(d traffic.Dialect, den Denial) []byte {
+	a, _ := e.answer(&den)
+	var b []byte
+	if d == traffic.Anthropic {
+		b = append(b, "event: error\n"...)
+	}
+	b = a.appendBody(append(b, "data: "...), d, e.GlobalDialect)
+	return append(b, "\n\n"...)
+}
+
+// answer is what den says, and the wait that is told; 0 is none.
+func (e *Errors) answer(den *Denial) (a answer, wait time.Duration) {
+	row := den.Code.row()
+	a = answer{row: row, status: row.status, message: row.message}
+	if den.Message != "" {
+		a.message = den.Message
+	}
+	if den.Code == RateLimitExceeded {
+		a.global = den.Global
+		if e.Status != 0 {
+			a.status = e.Status
+		}
+		if e.Message != "" {
+			a.message = e.Message
+		}
+	}
+	if row.wait && !row.permanent && !den.Permanent {
+		wait = den.RetryAfter
+		if wait <= 0 {
+			wait = time.Second
+		}
+	}
+	if !row.limiter || !e.NoRetryAfter {
+		a.seconds = ceil(wait, time.Second)
+	}
+	return a, wait
 }

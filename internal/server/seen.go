@@ -27,7 +27,7 @@ func (s *Server) adminHandler() http.Handler {
 		Metrics: s.metrics.Handler(),
 		Reload:  s.Reload,
 		Workers: admin.Workers{
-			List:   s.workers,
+			List:   s.listWorkers,
 			Add:    s.addWorker,
 			Drain:  s.pool.Drain,
 			Remove: s.pool.Remove,
@@ -51,8 +51,8 @@ func (s *Server) ready() error {
 	return nil
 }
 
-// workers are the workers as operators see them.
-func (s *Server) workers() (shown []admin.Worker) {
+// listWorkers are the workers as operators see them.
+func (s *Server) listWorkers() (shown []admin.Worker) {
 	for _, w := range s.pool.Stats() {
 		shown = append(shown, admin.Worker{
 			URL:         w.URL,
@@ -87,21 +87,35 @@ func (s *Server) Hits() []telemetry.Hit { return s.metrics.Hits() }
 // line is the slots and who waits for one.
 func (s *Server) line() telemetry.Queue {
 	q := s.queue.Stats()
-	return telemetry.Queue{
+	line := telemetry.Queue{
 		Slots: q.Slots, InUse: q.InFlight, Capacity: q.Size, Depth: q.Waiting,
-		ByClass: map[traffic.Class]telemetry.ClassInQueue{traffic.ClassDefault: {InUse: q.InFlight, Depth: q.Waiting}},
+		ByClass: map[traffic.Class]telemetry.ClassInQueue{},
 	}
+	for _, c := range traffic.Classes() {
+		line.ByClass[c] = telemetry.ClassInQueue{InUse: q.Classes[c].InFlight, Depth: q.Classes[c].Waiting}
+	}
+	return line
 }
 
-// workers are those that requests are sent to: all of them, since none is taken
-// out for its health.
+// workers are the workers as metrics have them.
 func (s *Server) workers() []telemetry.Worker {
 	stats := s.pool.Stats()
 	seen := make([]telemetry.Worker, len(stats))
 	for i, w := range stats {
-		seen[i] = telemetry.Worker{Name: w.URL, Healthy: true, Outstanding: w.Outstanding, Requests: w.Sent, Failures: w.Failed}
+		seen[i] = telemetry.Worker{
+			Name: w.URL, Healthy: w.State == workers.Up, BreakerOpen: w.Breaker != workers.Closed,
+			Outstanding: w.Outstanding, Requests: w.Sent, Failures: w.Failed,
+		}
 	}
 	return seen
+}
+
+// retries is how many there were with the workers that there are.
+func (s *Server) retries() (n uint64) {
+	for _, w := range s.pool.Stats() {
+		n += w.Retries
+	}
+	return n
 }
 
 // debt is what was used beyond limits so far, by unit.

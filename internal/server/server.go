@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/config"
 	"github.com/penstock-dev/penstock/internal/gateway"
 	"github.com/penstock-dev/penstock/internal/identity"
+	"github.com/penstock-dev/penstock/internal/jobs"
 	"github.com/penstock-dev/penstock/internal/policy"
 	"github.com/penstock-dev/penstock/internal/provider"
 	"github.com/penstock-dev/penstock/internal/queue"
@@ -41,6 +43,7 @@ type Server struct {
 	limiter *penstock.Limiter
 	queue   *queue.Queue
 	pool    *workers.Pool
+	jobs    *jobs.Watcher
 	metrics *telemetry.Metrics
 	learned *identity.Learned
 	answers *policy.Learned
@@ -63,9 +66,6 @@ type Server struct {
 	callers  []traffic.Caller // listed ones
 	stopping bool
 }
-
-// queueSize is how many wait for a slot where the configuration does not say.
-const queueSize = 100
 
 // Options are what a server is made of.
 type Options struct {
@@ -95,7 +95,7 @@ func New(o Options) (_ *Server, err error) {
 	}
 	_, _ = rand.Read(s.nameKey[:]) // never fails
 	s.log = newLogger(c, o.Log, s.level)
-	if s.queue, err = queue.New(slots(c)); err != nil {
+	if s.queue, err = queue.New(lineOf(c)); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	s.store = penstock.NewMemoryStore(penstock.MemoryOptions{MaxBytes: c.RateLimiting.MaxMemory})
@@ -115,9 +115,11 @@ func New(o Options) (_ *Server, err error) {
 	}
 	s.limiter = penstock.New(store)
 	s.pool = workers.New(workers.Options{Log: s.log})
+	s.jobs = jobs.New(s.pool.Own())
 	s.metrics = telemetry.NewMetrics(c.Metrics.Prefix, telemetry.Gauges{
 		Queue:    s.line,
 		Workers:  s.workers,
+		Retries:  s.retries,
 		Counters: func() int64 { return s.store.Stats().Keys },
 		Debt:     s.debt,
 		Usage:    s.usage,
@@ -126,6 +128,7 @@ func New(o Options) (_ *Server, err error) {
 		Limiter: s.limiter,
 		Queue:   s.queue,
 		Workers: s.pool,
+		Jobs:    s.jobs,
 		Peeker:  s.peeker,
 		Metrics: s.metrics,
 		Log:     s.log,
@@ -157,13 +160,36 @@ func newLogger(c *config.Config, to io.Writer, level *slog.LevelVar) *slog.Logge
 	return slog.New(slog.NewJSONHandler(to, o))
 }
 
-// slots are those of rate_limiting.concurrent; none without it.
-func slots(c *config.Config) queue.Options {
-	o := queue.Options{Size: queueSize, Timeout: config.Default().RateLimiting.Concurrent.QueueTimeout}
-	if k := c.RateLimiting.Concurrent; c.RateLimiting.Enabled && k.Enabled {
-		o.Slots, o.Timeout = k.MaxConcurrent, k.QueueTimeout
+// line is what requests wait in, and for.
+func lineOf(c *config.Config) queue.Options {
+	g := c.Gate()
+	return queue.Options{
+		Slots: int(g.Slots), Burst: g.Capacity, Refill: g.Refill.Amount, Per: g.Refill.Per,
+		Size: int(g.QueueSize), Timeout: g.QueueTimeout,
 	}
-	return o
+}
+
+// workersOf are the workers, and when they are asked.
+func workersOf(c *config.Config) (pool []workers.Worker, policy workers.Policy, err error) {
+	for _, w := range c.Workers {
+		add := workers.Worker{URL: w.URL, Weight: int(w.Weight), Models: w.Models, Key: w.APIKey.Reveal()}
+		if len(w.CA) > 0 {
+			add.CA = x509.NewCertPool()
+			if !add.CA.AppendCertsFromPEM(w.CA) {
+				return nil, policy, fmt.Errorf("ca_file of the worker %s holds no certificate", w.URL.Redacted())
+			}
+		}
+		pool = append(pool, add)
+	}
+	p := &c.WorkerPolicy
+	return pool, workers.Policy{
+		StartupTimeout: p.StartupTimeout,
+		HealthPath:     p.Health.Path,
+		HealthInterval: p.Health.Interval,
+		Retries:        p.Retries,
+		Failures:       p.Breaker.Failures,
+		Open:           p.Breaker.Open,
+	}, nil
 }
 
 // apply makes the configuration that of everything running. On an error
@@ -205,6 +231,7 @@ func (s *Server) apply(c *config.Config) error {
 		MaxBuffered:    c.MaxBufferedBytes,
 		RequestTimeout: c.RequestTimeout,
 		MediaPart:      c.Estimate.MediaPart,
+		Progress:       c.Admission.Progress,
 		StopOnOverrun:  c.Estimate.OnOverrun == "stop",
 		Decisions:      telemetry.NewLog(s.log, decisions[c.Log.Decisions]),
 		Errors: &reply.Errors{
@@ -216,10 +243,14 @@ func (s *Server) apply(c *config.Config) error {
 			GlobalDialect:      r.ErrorResponse.Global == "dialect",
 		},
 	}
+	pool, policy, err := workersOf(c)
+	if err != nil {
+		return err
+	}
 	if c.Auth.UnknownKeys == "learn" {
 		rules.Learned = s.learned
 	}
-	if err := s.queue.Configure(slots(c)); err != nil {
+	if err := s.queue.Configure(lineOf(c)); err != nil {
 		return err
 	}
 	s.level.Set(c.Log.Level)
@@ -228,11 +259,7 @@ func (s *Server) apply(c *config.Config) error {
 		MaxBytes: r.MaxMemory,
 		Reserve:  min(p.Kept(len(keys)), int(r.MaxKeys)/2),
 	})
-	var pool []workers.Worker
-	for _, w := range c.Workers {
-		pool = append(pool, workers.Worker{URL: w.URL})
-	}
-	s.pool.Update(pool, workers.Policy{})
+	s.pool.Update(pool, policy)
 	callers := id.Listed()
 	var names []string
 	for _, c := range callers {
@@ -406,6 +433,7 @@ func (s *Server) shutDown(again <-chan os.Signal, cut func()) {
 		defer done()
 		_ = s.gateway.Wait(last)
 	}
+	s.jobs.Stop() // what their places were reserved for is settled
 	s.pool.Update(nil, workers.Policy{})
 	_ = s.backServer.Close()
 	s.state.stop()

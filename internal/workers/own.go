@@ -1,0 +1,39 @@
+package workers
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// Own returns a transport for requests of penstock's own to the worker that
+// their URL is of: they go with the worker's key, and count nowhere. A URL of no
+// worker is an error.
+func (p *Pool) Own() http.RoundTripper { return own{p} }
+
+type own struct{ pool *Pool }
+
+// RoundTrip implements http.RoundTripper.
+func (o own) RoundTrip(req *http.Request) (*http.Response, error) {
+	transport, bearer := o.pool.transportTo(req.URL.String())
+	if transport == nil {
+		return nil, fmt.Errorf("workers: %s is of none; add it to workers", req.URL.Redacted())
+	}
+	if bearer != "" {
+		req = withBearer(req, bearer)
+	}
+	return transport.RoundTrip(req)
+}
+
+// transportTo returns how the worker is reached that a URL is of; nil where there
+// is none.
+func (p *Pool) transportTo(url string) (transport *http.Transport, bearer string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.workers {
+		if rest, ok := strings.CutPrefix(url, strings.TrimSuffix(w.key, "/")); ok && strings.HasPrefix(rest, "/") {
+			return w.transport, w.bearer
+		}
+	}
+	return nil, ""
+}
