@@ -29,8 +29,9 @@ var mayImport = map[string][]string{
 	"internal/gateway":          {"", "internal/clientaddr", "internal/identity", "internal/policy", "internal/provider", "internal/queue", "internal/reply", "internal/telemetry", "internal/workers"},
 	"internal/server":           {"", "internal/admin", "internal/config", "internal/gateway", "internal/identity", "internal/policy", "internal/provider", "internal/queue", "internal/reply", "internal/statefile", "internal/telemetry", "internal/workers"},
 	"internal/demo":             {"", "internal/config", "internal/server", "internal/standin"},
-	"cmd/penstock":              {"", "internal/config", "internal/demo", "internal/policy", "internal/pricing", "internal/pricing/usd", "internal/server", "internal/standin", "internal/telemetry"},
+	"cmd/penstock":              {"", "internal/config", "internal/demo", "internal/policy", "internal/pricing", "internal/pricing/usd", "internal/server", "internal/sizing", "internal/standin", "internal/telemetry"},
 	"internal/pricing/snapshot": {"internal/modelname", "internal/pricing/usd"},
+	"internal/sizing":           {},
 	"internal/algorithm":        {},
 	"internal/clientaddr":       {},
 }
