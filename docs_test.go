@@ -87,7 +87,7 @@ func TestCommands(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	help := map[string]string{}
-	command := regexp.MustCompile("(?m)(?:^|`|    )(?:bin/)?penstock (serve|check|demo|worker|version)\\b([^\n`]*)")
+	command := regexp.MustCompile("(?m)(?:^|`|    )(?:bin/)?penstock (serve|check|demo|worker|size|version)\\b([^\n`]*)")
 	flag := regexp.MustCompile(`(?:^| )--([a-z-]+)`)
 	for page, text := range pages(t) {
 		for _, m := range command.FindAllStringSubmatch(text, -1) {

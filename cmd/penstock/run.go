@@ -19,6 +19,7 @@ const usage = `penstock meters requests, tokens and concurrency into AI inferenc
   penstock check penstock.yaml            validate a configuration and print its rules
   penstock demo                           gateway, two stand-in workers and traffic, on loopback
   penstock worker                         a stand-in worker alone
+  penstock size                           how many requests to let in, from workers and expected traffic
   penstock version                        print the version
 
 penstock COMMAND --help tells the flags of a command.
@@ -34,7 +35,7 @@ func (e usageError) Unwrap() error { return e.error }
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)
-		return usageError{errors.New("say a command: serve, check, demo, worker or version")}
+		return usageError{errors.New("say a command: serve, check, demo, worker, size or version")}
 	}
 	command, args := args[0], args[1:]
 	var err error
@@ -47,12 +48,14 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		err = demoCommand(ctx, args, stdout, stderr)
 	case "worker":
 		err = worker(ctx, args, stdout)
+	case "size":
+		err = size(args, stdout)
 	case "version", "--version", "-version":
 		_, err = fmt.Fprintln(stdout, "penstock", telemetry.Version())
 	case "help", "--help", "-help", "-h":
 		_, err = fmt.Fprint(stdout, usage)
 	default:
-		err = usageError{fmt.Errorf("%q is no command: serve, check, demo, worker or version", command)}
+		err = usageError{fmt.Errorf("%q is no command: serve, check, demo, worker, size or version", command)}
 	}
 	if errors.Is(err, flag.ErrHelp) {
 		return nil // it was printed
