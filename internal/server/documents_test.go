@@ -156,13 +156,16 @@ func Test05(t *testing.T) {
 	}
 }
 
+// inLine is how many wait for rate_limiting.concurrent.
+const inLine = 100
+
 // TestQueue: a hundred wait, the next is turned away, and who waits gets the
 // slot that becomes free. 1 slot instead of 10.
 func TestQueue(t *testing.T) {
 	r := start(t, example(t, "05-concurrent", "max_concurrent: 10 -> max_concurrent: 1"))
 	leave := r.hang()
 	var wg sync.WaitGroup
-	for range queueSize {
+	for range inLine {
 		wg.Go(func() {
 			a, err := r.try(context.Background(), "POST", "http://"+r.Addr().String()+"/v1/chat/completions", chatBody("m", 1, 1))
 			if err != nil || a.status != 200 {
@@ -170,14 +173,14 @@ func TestQueue(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "a hundred wait", func() bool { return r.queue.Stats().Waiting == queueSize })
+	eventually(t, "a hundred wait", func() bool { return r.queue.Stats().Waiting == inLine })
 	a := r.chat("m", 1, 1)
 	r.want("one more", a, 429, "Retry-After: 1")
 	r.wantBody("one more", a, `{"error":{"message":"The queue of waiting requests is full. Please retry after 1 seconds.","type":"rate_limit_error","code":"queue_full","retry_after":1}}`)
 	leave()
 	wg.Wait()
 	r.settled()
-	if s := r.queue.Stats(); s.Granted != queueSize+1 || s.Waited != queueSize || s.Full != 1 || s.TimedOut != 0 || s.InFlight != 0 {
+	if s := r.queue.Stats(); s.Granted != inLine+1 || s.Waited != inLine || s.Full != 1 || s.TimedOut != 0 || s.InFlight != 0 {
 		t.Errorf("%+v", s)
 	}
 }
