@@ -172,12 +172,14 @@ func (q *Queue) join(ask *Ask, now time.Duration) (p *place, position int, err e
 	if yields != nil {
 		q.counts.PushedOut++
 		q.line.remove(yields)
-		yields.answer <- &FullError{Reason: PushedOut, RetryAfter: q.estimate(now)}
 	}
 	p = q.place(ask)
 	p.since, p.deadline = now, now+q.options.Timeout
 	q.line.push(p)
 	q.counts.Waited++
+	if yields != nil {
+		yields.answer <- &FullError{Reason: PushedOut, RetryAfter: q.estimate(now)}
+	}
 	q.fill(now) // for the alarm; a bucket token may also have come since pass looked
 	return p, before + 1, nil
 }
