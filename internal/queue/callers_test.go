@@ -43,8 +43,25 @@ func TestCallersAreBounded(t *testing.T) {
 		}
 	}
 	for i, u := range c.callers.heap {
-		if u.kept != i+1 || i > 0 && u.keyed.less(c.callers.heap[(i-1)/2].keyed) {
+		if !u.kept || i > 0 && u.keyed.less(c.callers.heap[(i-1)/2].keyed) {
 			t.Fatalf("the heap is out of order at %d", i)
+		}
+	}
+	// Those whose counters grew after they first rested are found at their new
+	// place: of all that are remembered, these alone survive another flood.
+	for i := 3*mostIdle - 10; i < 3*mostIdle; i++ {
+		s := enter(strconv.Itoa(i), 1)
+		s.Served(1e9)
+		s.Release()
+	}
+	c.last = c.callers.byName["early"]
+	c.last.served = charged(3*mostIdle+10, 1)
+	for i := 3 * mostIdle; i < 5*mostIdle; i++ {
+		enter(strconv.Itoa(i), 1).Release()
+	}
+	for i := 3*mostIdle - 20; i < 3*mostIdle; i++ {
+		if _, ok := c.callers.byName[strconv.Itoa(i)]; ok != (i >= 3*mostIdle-10) {
+			t.Errorf("%d is remembered: %v", i, ok)
 		}
 	}
 	held.Release()

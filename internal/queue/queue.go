@@ -125,17 +125,21 @@ func (q *Queue) pass(ask *Ask) (Slot, bool) {
 		now = unread
 		q.hold.skipped++
 	}
-	p := q.place(ask)
+	p := q.place(ask, nil)
 	p.since = now
 	q.line.classes[p.class].pass(p)
 	return q.grant(p), true
 }
 
-// place makes a place for a newcomer. q.mu is held.
-func (q *Queue) place(ask *Ask) *place {
+// place makes a place for a newcomer, whose caller is looked up unless it is
+// given. q.mu is held.
+func (q *Queue) place(ask *Ask, u *caller) *place {
 	p := q.spare.take()
 	p.class, p.weight, p.charge = ask.Class, ask.Weight, charged(ask.Cost, ask.Weight)
-	p.caller = q.line.classes[p.class].callers.get(ask.Caller)
+	if u == nil {
+		u = q.line.classes[p.class].callers.get(ask.Caller)
+	}
+	p.caller = u
 	return p
 }
 
@@ -172,8 +176,9 @@ func (q *Queue) join(ask *Ask, now time.Duration) (p *place, position int, err e
 	if yields != nil {
 		q.counts.PushedOut++
 		q.line.remove(yields)
+		u = nil // it may have been forgotten by that
 	}
-	p = q.place(ask)
+	p = q.place(ask, u)
 	p.since, p.deadline = now, now+q.options.Timeout
 	q.line.push(p)
 	q.counts.Waited++

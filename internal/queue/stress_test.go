@@ -127,7 +127,7 @@ func TestStress(t *testing.T) {
 			t.Errorf("at the end something is left in class %d", i)
 		}
 		for name, u := range c.callers.byName {
-			if !u.idle() || u.queued != (work{}) || u.kept == 0 {
+			if !u.idle() || u.queued != (work{}) || !u.kept {
 				t.Errorf("at the end %q is not idle: %+v", name, u)
 			}
 		}
