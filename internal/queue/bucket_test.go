@@ -27,13 +27,14 @@ func TestBucketIsExact(t *testing.T) {
 		}{{"c", 333334}, {"d", 666667}, {"e", 1000000}, {"f", 1333334}} {
 			at := w.at * time.Microsecond
 			if i > 0 {
-				r.sleep(time.Duration(r.q.alarm.at - r.q.now() - 1))
+				_, in := r.alarm()
+				r.sleep(in - 1)
 				r.check()
 				r.sleep(1)
 			}
 			r.want(map[string]outcome{w.name: {Position: i + 1, Waited: at, After: at}})
 		}
-		if r.q.alarm.set {
+		if set, _ := r.alarm(); set {
 			t.Error("the alarm is set while nobody waits")
 		}
 		r.stats(Stats{InFlight: 4, Size: 10, Granted: 6, Waited: 4})
@@ -45,7 +46,7 @@ func TestBucketAndSlots(t *testing.T) {
 		r := newRig(t, Options{Slots: 1, Burst: 2, Refill: 1, Per: 10 * time.Second, Size: 10, Timeout: time.Hour})
 		r.start("abc")
 		r.want(map[string]outcome{"a": {}})
-		if r.q.alarm.set {
+		if set, _ := r.alarm(); set {
 			t.Error("the alarm is set while it is a slot that lacks")
 		}
 		r.release("a") // the second token
@@ -60,7 +61,7 @@ func TestBucketAndSlots(t *testing.T) {
 		r.want(map[string]outcome{"c": {Position: 2, Waited: 10 * time.Second, After: 10 * time.Second}})
 		r.cancel("d")
 		r.release("c")
-		if r.q.alarm.set {
+		if set, _ := r.alarm(); set {
 			t.Error("the alarm is set while nobody waits")
 		}
 	})

@@ -92,8 +92,9 @@ func (q *Queue) Enter(ctx context.Context, ask Ask) (Slot, error) {
 		q.mu.Unlock()
 		return Slot{}, err
 	}
+	timeout := q.options.Timeout
 	q.mu.Unlock()
-	return q.wait(ctx, p, position, ask.Progress)
+	return q.wait(ctx, p, position, timeout, ask.Progress)
 }
 
 // pass lets a newcomer straight in if nobody waits and nothing is lacking. q.mu
@@ -195,10 +196,10 @@ const progressEvery = time.Second
 // wait blocks until p, which joined the line, has a slot or loses its place.
 // Whatever wakes it, what happened first under the lock is what counts, so that
 // a grant racing with the timer or with ctx is neither lost nor given twice.
-func (q *Queue) wait(ctx context.Context, p *place, position int, progress func(int, time.Duration)) (Slot, error) {
+func (q *Queue) wait(ctx context.Context, p *place, position int, timeout time.Duration, progress func(int, time.Duration)) (Slot, error) {
 	var answer, gone error
 	answered := false
-	for d := p.deadline - p.since; ; {
+	for d := timeout; ; {
 		last := true // the timer is the timeout
 		if progress != nil {
 			d = q.tell(p, progress)
