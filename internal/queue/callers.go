@@ -25,9 +25,8 @@ type caller struct {
 
 	lessRecent, moreRecent *caller // neighbours in the crowd
 
-	// In the heap of those who may be forgotten: where, and by which counter.
-	kept  int // from 1; 0 is not in it
-	keyed work
+	kept  bool // in the heap of those who may be forgotten
+	keyed work // by this
 }
 
 func (c *caller) key() key { return key{c.served, c.first.number} }
@@ -111,14 +110,10 @@ func (s *callers) get(name string) *caller {
 // rest notes that a caller is idle, and returns whom that makes one too many;
 // nil for nobody.
 func (s *callers) rest(c *caller) (forgotten *caller) {
-	switch {
-	case c.kept == 0:
-		c.keyed = c.served
+	if !c.kept { // else it is keyed by no more than its counter: that never falls below where it last rested
+		c.kept, c.keyed = true, c.served
 		s.heap = append(s.heap, c)
 		s.up(len(s.heap) - 1)
-	case c.served.less(c.keyed):
-		c.keyed = c.served
-		s.up(c.kept - 1)
 	}
 	if len(s.heap) <= mostIdle {
 		return nil
@@ -150,51 +145,35 @@ func (s *callers) reuse(c *caller) {
 
 func (s *callers) pop() {
 	last := len(s.heap) - 1
-	s.heap[0].kept = 0
-	if last > 0 {
-		s.put(0, s.heap[last])
-	}
-	s.heap[last] = nil
+	s.heap[0].kept = false
+	s.heap[0], s.heap[last] = s.heap[last], nil
 	s.heap = s.heap[:last]
 	s.down(0)
 }
 
-func (s *callers) put(i int, c *caller) {
-	s.heap[i] = c
-	c.kept = i + 1
-}
-
 func (s *callers) up(i int) {
-	c := s.heap[i]
 	for i > 0 {
-		parent := s.heap[(i-1)/2]
-		if !c.keyed.less(parent.keyed) {
-			break
+		parent := (i - 1) / 2
+		if !s.heap[i].keyed.less(s.heap[parent].keyed) {
+			return
 		}
-		s.put(i, parent)
-		i = (i - 1) / 2
+		s.heap[i], s.heap[parent] = s.heap[parent], s.heap[i]
+		i = parent
 	}
-	s.put(i, c)
 }
 
 func (s *callers) down(i int) {
-	if i >= len(s.heap) {
-		return
-	}
-	c := s.heap[i]
 	for {
-		child := 2*i + 1
-		if child >= len(s.heap) {
-			break
+		least := i
+		for child := 2*i + 1; child <= 2*i+2 && child < len(s.heap); child++ {
+			if s.heap[child].keyed.less(s.heap[least].keyed) {
+				least = child
+			}
 		}
-		if right := child + 1; right < len(s.heap) && s.heap[right].keyed.less(s.heap[child].keyed) {
-			child = right
+		if least == i {
+			return
 		}
-		if !s.heap[child].keyed.less(c.keyed) {
-			break
-		}
-		s.put(i, s.heap[child])
-		i = child
+		s.heap[i], s.heap[least] = s.heap[least], s.heap[i]
+		i = least
 	}
-	s.put(i, c)
 }

@@ -93,6 +93,70 @@ func TestRecentMeanHold(t *testing.T) {
 	})
 }
 
+// TestServedOfNone: the zero Slot, and one that was taken when nothing was
+// limited, have no counter.
+func TestServedOfNone(t *testing.T) {
+	Slot{}.Served(5)
+	q, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := q.Enter(t.Context(), Ask{Caller: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Served(5)
+	s.Release()
+	if n := len(q.line.classes[0].callers.byName); n != 0 {
+		t.Errorf("%d callers are remembered of an unlimited queue", n)
+	}
+}
+
+func TestTimes(t *testing.T) {
+	for _, tt := range []struct {
+		n    int
+		by   uint64
+		want uint64
+	}{
+		{0, math.MaxUint64, 0},
+		{3, 5, 15},
+		{2, math.MaxUint64, math.MaxUint64},
+		{math.MaxInt, 1 << 40, math.MaxUint64},
+	} {
+		if got := times(tt.n, tt.by); got != tt.want {
+			t.Errorf("%d times %d is %d, want %d", tt.n, tt.by, got, tt.want)
+		}
+	}
+}
+
+// TestHoldsAreSampled: once enough is known and nobody waits, one hold of seven is
+// measured; of those who waited each is.
+func TestHoldsAreSampled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Options{Slots: 1, Size: 9, Timeout: time.Hour})
+		r.teach(8 * time.Second)
+		for i := range 2*oneIn + 1 {
+			s, err := r.q.Enter(t.Context(), Ask{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := s.place.since != unread, i%oneIn == oneIn-1; got != want {
+				t.Errorf("grant %d is measured: %v, want %v", i, got, want)
+			}
+			s.Release()
+		}
+		if got, want := r.q.hold.mean, 8*time.Second*49/64; got != want { // two of 0 s
+			t.Errorf("the mean is %v, want %v", got, want)
+		}
+		r.start("ab")
+		r.release("a")
+		if r.slots["b"].place.since == unread {
+			t.Error("the hold of one who waited is not measured")
+		}
+		r.release("b")
+	})
+}
+
 // TestHoldBeginsAtTheGrant checks that the time in the line is no part of the
 // hold.
 func TestHoldBeginsAtTheGrant(t *testing.T) {

@@ -48,17 +48,18 @@ func (l *line) next() *place {
 // when it has been passed over Turns-1 times, the third one time earlier: should
 // both be due at once the second goes first, and the third is still in time.
 func (l *line) turn() traffic.Class {
+	highest := -1
 	for i, at := range ranks {
-		if c := &l.classes[at]; c.waiting > 0 && i > 0 && c.passed >= Turns-i {
+		c := &l.classes[at]
+		switch {
+		case c.waiting == 0:
+		case highest < 0:
+			highest = i
+		case c.passed >= Turns-i:
 			return at
 		}
 	}
-	for _, at := range ranks {
-		if l.classes[at].waiting > 0 {
-			return at
-		}
-	}
-	panic("queue: nobody waits")
+	return ranks[highest]
 }
 
 // remove takes out a waiter, who gets nothing.
@@ -74,7 +75,7 @@ func (l *line) remove(p *place) {
 // newcomer's would have, so that nobody who waits is traded for somebody who
 // deserves the place no more. It is nil when the newcomer has to go.
 func (l *line) yields(at traffic.Class, name string) *place {
-	for i := len(ranks) - 1; i >= 0; i-- {
+	for i := len(ranks) - 1; ; i-- { // at the latest it ends with the newcomer's class
 		c := &l.classes[ranks[i]]
 		if c.waiting == 0 && ranks[i] != at {
 			continue
@@ -92,5 +93,4 @@ func (l *line) yields(at traffic.Class, name string) *place {
 		}
 		return most.last
 	}
-	return nil
 }

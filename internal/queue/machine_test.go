@@ -162,12 +162,14 @@ func checkModel(t *rapid.T) {
 				t.Fatalf("estimate %v, the model says %v", got, want)
 			}
 			for of, c := range m.callers {
+				r.q.mu.Lock()
 				got := r.q.line.classes[of.class].callers.byName[of.name].served
+				r.q.mu.Unlock()
 				if bigOf(got).Cmp(c.served) != 0 {
 					t.Fatalf("%v was served %v, the model says %v", of, got, c.served)
 				}
 			}
-			if set := r.q.alarm.set; set != (len(m.line) > 0 && m.slotFree()) {
+			if set, _ := r.alarm(); set != (len(m.line) > 0 && m.slotFree()) {
 				t.Fatalf("the alarm is set: %v, while %d wait and a slot is free: %v", set, len(m.line), m.slotFree())
 			}
 		},

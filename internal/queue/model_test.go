@@ -223,7 +223,6 @@ func (m *model) enter(name string, a Ask, gone bool) {
 	if yields != nil {
 		m.remove(yields)
 		m.counts.PushedOut++
-		m.outcomes[yields.name] = outcome{Error: "pushed_out", After: m.now - yields.since, Retry: m.estimate()}
 	}
 	w.caller = m.caller(w.of)
 	if len(m.waiters(w.of.class, w.caller)) == 0 {
@@ -239,6 +238,9 @@ func (m *model) enter(name string, a Ask, gone bool) {
 	w.deadline, w.position = m.now+m.Timeout, before+1
 	m.counts.Waited++
 	m.line = append(m.line, w)
+	if yields != nil {
+		m.outcomes[yields.name] = outcome{Error: "pushed_out", After: m.now - yields.since, Retry: m.estimate()}
+	}
 }
 
 // yields is who makes room for one more of a caller in the full line.

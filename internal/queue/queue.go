@@ -92,8 +92,9 @@ func (q *Queue) Enter(ctx context.Context, ask Ask) (Slot, error) {
 		q.mu.Unlock()
 		return Slot{}, err
 	}
+	timeout := q.options.Timeout
 	q.mu.Unlock()
-	return q.wait(ctx, p, position, ask.Progress)
+	return q.wait(ctx, p, position, timeout, ask.Progress)
 }
 
 // pass lets a newcomer straight in if nobody waits and nothing is lacking. q.mu
@@ -125,17 +126,21 @@ func (q *Queue) pass(ask *Ask) (Slot, bool) {
 		now = unread
 		q.hold.skipped++
 	}
-	p := q.place(ask)
+	p := q.place(ask, nil)
 	p.since = now
 	q.line.classes[p.class].pass(p)
 	return q.grant(p), true
 }
 
-// place makes a place for a newcomer. q.mu is held.
-func (q *Queue) place(ask *Ask) *place {
+// place makes a place for a newcomer, whose caller is looked up unless it is
+// given. q.mu is held.
+func (q *Queue) place(ask *Ask, u *caller) *place {
 	p := q.spare.take()
 	p.class, p.weight, p.charge = ask.Class, ask.Weight, charged(ask.Cost, ask.Weight)
-	p.caller = q.line.classes[p.class].callers.get(ask.Caller)
+	if u == nil {
+		u = q.line.classes[p.class].callers.get(ask.Caller)
+	}
+	p.caller = u
 	return p
 }
 
@@ -172,12 +177,15 @@ func (q *Queue) join(ask *Ask, now time.Duration) (p *place, position int, err e
 	if yields != nil {
 		q.counts.PushedOut++
 		q.line.remove(yields)
-		yields.answer <- &FullError{Reason: PushedOut, RetryAfter: q.estimate(now)}
+		u = nil // it may have been forgotten by that
 	}
-	p = q.place(ask)
+	p = q.place(ask, u)
 	p.since, p.deadline = now, now+q.options.Timeout
 	q.line.push(p)
 	q.counts.Waited++
+	if yields != nil {
+		yields.answer <- &FullError{Reason: PushedOut, RetryAfter: q.estimate(now)}
+	}
 	q.fill(now) // for the alarm; a bucket token may also have come since pass looked
 	return p, before + 1, nil
 }
@@ -188,10 +196,10 @@ const progressEvery = time.Second
 // wait blocks until p, which joined the line, has a slot or loses its place.
 // Whatever wakes it, what happened first under the lock is what counts, so that
 // a grant racing with the timer or with ctx is neither lost nor given twice.
-func (q *Queue) wait(ctx context.Context, p *place, position int, progress func(int, time.Duration)) (Slot, error) {
+func (q *Queue) wait(ctx context.Context, p *place, position int, timeout time.Duration, progress func(int, time.Duration)) (Slot, error) {
 	var answer, gone error
 	answered := false
-	for d := p.deadline - p.since; ; {
+	for d := timeout; ; {
 		last := true // the timer is the timeout
 		if progress != nil {
 			d = q.tell(p, progress)

@@ -28,13 +28,13 @@ type seat struct {
 // the search for it.
 const rowSize = 64
 
+// row is some neighbours in the ranking. What a search needs of it lies in the
+// list of rows, so that it does not have to visit them.
 type row struct {
+	last  key // of whom the row's others go before
 	len   int
-	seats [rowSize]seat
+	seats *[rowSize]seat
 }
-
-// last is the key of whom the row's others go after.
-func (r *row) last() key { return r.seats[r.len-1].key }
 
 // ranking is the callers of one class who have somebody waiting, sorted. A heap
 // would do to find the first; that it is sorted also tells how many go before
@@ -42,9 +42,9 @@ func (r *row) last() key { return r.seats[r.len-1].key }
 // so that what happens most, at the front, moves least. A change costs a
 // binary search and the move of at most a row; the zero ranking is empty.
 type ranking struct {
-	rows  []*row
+	rows  []row
 	len   int
-	spare []*row
+	spare []*[rowSize]seat
 }
 
 const mostSpareRows = 64
@@ -52,67 +52,77 @@ const mostSpareRows = 64
 // first returns the seat of whom everybody else goes after; the ranking must
 // not be empty.
 func (r *ranking) first() *seat {
-	front := r.rows[len(r.rows)-1]
+	front := &r.rows[len(r.rows)-1]
 	return &front.seats[front.len-1]
 }
 
 // find returns where k is, or where it would be put: in which row, and at which
 // seat.
 func (r *ranking) find(k key) (i, j int) {
-	i = sort.Search(len(r.rows), func(i int) bool { return !k.before(r.rows[i].last()) })
+	i = sort.Search(len(r.rows), func(i int) bool { return !k.before(r.rows[i].last) })
 	if i == len(r.rows) {
 		if i == 0 {
 			return 0, 0
 		}
 		i-- // before all others
 	}
-	at := r.rows[i]
+	at := &r.rows[i]
 	return i, sort.Search(at.len, func(j int) bool { return !k.before(at.seats[j].key) })
 }
 
 // insert seats a caller, which must not be seated, under k.
 func (r *ranking) insert(k key, c *caller) {
 	i, j := r.find(k)
-	if len(r.rows) == 0 {
-		r.rows = append(r.rows, r.take())
-	}
-	at := r.rows[i]
-	if at.len == rowSize {
-		front := r.take()
+	switch {
+	case len(r.rows) == 0:
+		r.rows = append(r.rows, row{seats: r.take()})
+	case r.rows[i].len == rowSize:
 		const half = rowSize / 2
-		front.len = copy(front.seats[:], at.seats[half:])
-		clear(at.seats[half:])
-		at.len = half
+		back, front := &r.rows[i], row{seats: r.take(), len: rowSize - half}
+		copy(front.seats[:], back.seats[half:])
+		clear(back.seats[half:])
+		back.len = half
+		front.close()
+		back.close()
 		r.rows = slices.Insert(r.rows, i+1, front)
 		if j > half {
-			at, j = front, j-half
+			i, j = i+1, j-half
 		}
 	}
+	at := &r.rows[i]
 	copy(at.seats[j+1:at.len+1], at.seats[j:at.len])
 	at.seats[j] = seat{k, c}
 	at.len++
+	at.close()
 	r.len++
 }
+
+// close notes whose seat is the last of the row now.
+func (w *row) close() { w.last = w.seats[w.len-1].key }
 
 // remove unseats who is seated under k.
 func (r *ranking) remove(k key) {
 	i, j := r.find(k)
-	at := r.rows[i]
+	at := &r.rows[i]
 	copy(at.seats[j:], at.seats[j+1:at.len])
 	at.len--
 	at.seats[at.len] = seat{}
 	r.len--
-	switch {
-	case at.len == 0:
-		r.drop(i)
-	case i > 0 && at.len+r.rows[i-1].len <= rowSize/2:
+	if at.len > 0 {
+		at.close()
+		if i == 0 || at.len+r.rows[i-1].len > rowSize/2 {
+			return
+		}
 		// Few in each: the memory stays in proportion to the callers.
-		to := r.rows[i-1]
+		to := &r.rows[i-1]
 		to.len += copy(to.seats[to.len:], at.seats[:at.len])
+		to.close()
 		clear(at.seats[:at.len])
-		at.len = 0
-		r.drop(i)
 	}
+	if len(r.spare) < mostSpareRows {
+		r.spare = append(r.spare, at.seats)
+	}
+	r.rows = slices.Delete(r.rows, i, i+1)
 }
 
 // rank returns how many go before k.
@@ -121,29 +131,22 @@ func (r *ranking) rank(k key) int {
 		return 0
 	}
 	i, j := r.find(k)
-	n := r.rows[i].len - j
-	if j < r.rows[i].len && r.rows[i].seats[j].key == k {
+	at := &r.rows[i]
+	n := at.len - j
+	if j < at.len && at.seats[j].key == k {
 		n--
 	}
-	for _, row := range r.rows[i+1:] {
-		n += row.len
+	for i++; i < len(r.rows); i++ {
+		n += r.rows[i].len
 	}
 	return n
 }
 
-func (r *ranking) take() *row {
+func (r *ranking) take() *[rowSize]seat {
 	if n := len(r.spare); n > 0 {
-		row := r.spare[n-1]
+		seats := r.spare[n-1]
 		r.spare = r.spare[:n-1]
-		return row
+		return seats
 	}
-	return new(row)
-}
-
-// drop takes out row i, which is empty.
-func (r *ranking) drop(i int) {
-	if len(r.spare) < mostSpareRows {
-		r.spare = append(r.spare, r.rows[i])
-	}
-	r.rows = slices.Delete(r.rows, i, i+1)
+	return new([rowSize]seat)
 }

@@ -151,3 +151,10 @@ func (r *rig) stats(want Stats) {
 		r.t.Fatalf("stats (-want +got):\n%s", d)
 	}
 }
+
+// alarm returns the queue's, as it is set now, and how long until it rings.
+func (r *rig) alarm() (set bool, in time.Duration) {
+	r.q.mu.Lock()
+	defer r.q.mu.Unlock()
+	return r.q.alarm.set, r.q.alarm.at - r.q.now()
+}
