@@ -85,14 +85,14 @@ const (
 	// fullKV is the use of the KV cache beyond which vLLM and SGLang are about to
 	// preempt what runs.
 	fullKV = 0.9
-	// noticed is the part of those who run that may wait without anybody being
+	// passing is which part of those who run may wait, one in so many, without being
 	// too many: a request waits for a moment before it runs in any case.
-	noticed = 1. / 32
-	// The times to the first token, in multiples of the baseline, up to which there
-	// is room and beyond which there is too much, and what to shrink to. What lies
-	// between is where the slots come to rest: from 5 slots on one more is less
-	// than that wide.
-	easyPace, restPace, slowPace = 1.25, 1.37, 1.5
+	passing = 32
+	// The times to the first token, in multiples of the baseline: up to which there
+	// is much room, and some; beyond which there is too much, and far too much. What
+	// lies between is where the slots come to rest, and from 5 slots on one more is
+	// less than that wide.
+	freePace, easyPace, restPace, slowPace, gravePace = 1.1, 1.25, 1.37, 1.5, 2
 	// settling is how many ticks requests may need to leave a worker that had too
 	// many of them for another.
 	settling = 60
@@ -104,10 +104,11 @@ const (
 	minPause, maxPause = 2, 8
 )
 
-// Controller decides how many slots there are. It starts with the fewest and
-// doubles them until the first sign of too much. What is too much is known at
-// once and not guessed: it shrinks to what runs. From there it tries one slot
-// more now and then, and doubles the step while that goes well.
+// Controller decides how many slots there are. It starts with the fewest, since
+// too few are found out within seconds and too many may harm, and doubles them
+// until the first sign of too much. How much is too much the workers say: it
+// shrinks to what runs, in one step. From there it tries one slot more now and
+// then, and doubles the step while that goes well, as TCP does (Jacobson, 1988).
 //
 // It has no clock and does no I/O. Its methods are for one goroutine at a time.
 type Controller struct {
@@ -133,7 +134,7 @@ type told struct {
 // NewController returns a controller with the fewest slots.
 func NewController(o Options) *Controller {
 	o = o.bounded()
-	return &Controller{options: o, slots: o.Min, step: max(o.Min/2, 1), grown: 2, pause: minPause}
+	return &Controller{options: o, slots: o.Min, step: o.Min, grown: 2, pause: minPause}
 }
 
 // Configure changes the options. The slots stay as they are within the new bounds.
@@ -141,6 +142,7 @@ func (c *Controller) Configure(o Options) {
 	c.options = o.bounded()
 	c.tokens.draining = c.tokens.draining || c.slots > c.options.Max
 	c.slots = min(max(c.slots, c.options.Min), c.options.Max)
+	c.step = min(c.step, c.slots)
 }
 
 // Slots returns how many there are.
@@ -196,12 +198,11 @@ func (c *Controller) grow(most int) {
 	if most <= c.slots {
 		return
 	}
-	if c.grown > 1 { // two of one step tell more surely than one that it is not too much
-		c.step = min(2*c.step, c.slots)
-	}
 	c.slots = min(c.slots+max(c.step, c.jump), most)
 	c.jump = 0
-	c.grown++
+	if c.grown++; c.grown > 1 { // two steps of one tell more surely than one that it is not too much
+		c.step = min(2*c.step, c.slots)
+	}
 	c.since = 0
 	c.tokens.deafen(0)
 }
@@ -216,7 +217,7 @@ func (c *Controller) askWorkers(o Observation) (v verdict, silent bool) {
 	silent = len(o.Workers) == 0
 	var (
 		before        = c.workers
-		there         []Signals // those that tell, with what waits lastingly
+		there         []Signals // those that tell, with what waits and is too many
 		joined        int
 		outstanding   int
 		unread, waits bool
@@ -241,7 +242,8 @@ func (c *Controller) askWorkers(o Observation) (v verdict, silent bool) {
 			joined++
 		}
 		outstanding += w.Running + w.Waiting
-		waits = waits || w.Waiting > 0
+		pass := w.Running / passing
+		waits = waits || w.Waiting > pass
 		kvUse = max(kvUse, w.KVUse)
 		lasts = max(lasts, min(w.KVUse, last.kvUse))
 		if w.Running > 0 && w.KVUse > 0 { // what runs takes alike
@@ -249,7 +251,7 @@ func (c *Controller) askWorkers(o Observation) (v verdict, silent bool) {
 		}
 		// What was so in two ticks lasts. A single look may meet a request on its way
 		// from the line to the batch.
-		w.Waiting = min(w.Waiting, last.waiting)
+		w.Waiting = max(min(w.Waiting, last.waiting)-pass, 0)
 		there = append(there, w)
 	}
 	if known := len(there) - joined; joined > 0 && known > 0 { // what was too much is not any more
@@ -279,25 +281,22 @@ func (c *Controller) askWorkers(o Observation) (v verdict, silent bool) {
 	return v, silent
 }
 
-// excess returns how many requests the workers have too many of.
+// excess returns how many requests the workers have too many of, of those that
+// wait.
 func (c *Controller) excess(workers []Signals) int {
-	waiting, least, tooMany := 0, unbounded, false
+	waiting, least := 0, unbounded
 	for _, w := range workers {
 		if w.Waiting > 0 {
 			waiting += w.Waiting
 			least = min(least, w.Running)
-			tooMany = tooMany || float64(w.Waiting) > noticed*float64(w.Running)
 		}
 	}
-	if !tooMany {
-		return 0
-	}
-	if c.since < settling {
+	if waiting > 0 && c.since < settling {
 		// Where more were sent before, some still stand behind others while there is
 		// room elsewhere. That will pass, and fewer slots would leave the room empty.
 		for _, w := range workers {
 			waiting -= max(least-w.Running-w.Waiting, 0)
 		}
 	}
-	return max(waiting, 0)
+	return waiting
 }

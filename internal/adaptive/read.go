@@ -22,7 +22,7 @@ const (
 )
 
 // most bounds what one worker may be said to run or to have meansWaiting.
-const most = 1 << 30
+const most = 1 << 24
 
 // meaning is which of Signals a metric is.
 type meaning int
@@ -61,10 +61,7 @@ func readMetrics(body io.Reader) (Signals, error) {
 	s := Signals{State: Silent}
 	var seen [meansKvUse + 1]bool
 	for name, family := range families {
-		what, ok := meaningOf(name)
-		if !ok {
-			continue
-		}
+		what, _ := meaningOf(name) // no others are left
 		for _, m := range family.GetMetric() {
 			v := m.GetUntyped().GetValue()
 			if !(v >= 0) || math.IsInf(v, 0) { // NaN too

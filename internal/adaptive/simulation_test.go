@@ -387,7 +387,9 @@ func TestSimulation(t *testing.T) {
 			fmt.Fprintln(table)
 		})
 	}
-	golden(t, "../../docs/adaptive.md", table.String())
+	if strings.Count(table.String(), "\n") == 2+len(simulations()) { // all of them ran
+		golden(t, "../../docs/adaptive.md", table.String())
+	}
 }
 
 func span(least, most int) string {

@@ -118,16 +118,24 @@ func (c *Controller) askTokens(o Observation) verdict {
 	}
 	// Two of each slot, within bounds, are enough to judge by.
 	pace, ok := f.judge(o.FirstToken, min(max(2*c.slots, 2*fewest), 64), quiet)
-	switch {
-	case !ok || easyPace < pace && pace <= slowPace:
+	if !ok {
 		return verdict{fit: unbounded}
-	case pace <= easyPace:
-		// With that many, a worker that is just full would be a little too full: at
-		// restPace after shrinking, or less.
-		more := float64(c.slots) * easyPace / pace * easyPace / pace
-		return verdict{fit: unbounded, room: max(int(min(more, math.MaxInt32)), c.slots+1)}
 	}
-	return verdict{fit: int(float64(o.InFlight) * restPace / pace)}
+	// Far from where it is to rest, by a leap: as many as take restPace if all share
+	// alike, from a worker that is just full. Near it by one, since what was seen is
+	// a sample.
+	leap := int(min(float64(min(o.InFlight, c.slots))*restPace/pace, math.MaxInt32))
+	switch {
+	case pace <= freePace:
+		return verdict{fit: unbounded, room: max(leap, c.slots+1)}
+	case pace <= easyPace:
+		return verdict{fit: unbounded, room: c.slots + 1}
+	case pace <= slowPace:
+		return verdict{fit: unbounded}
+	case pace <= gravePace:
+		return verdict{fit: c.slots - 1}
+	}
+	return verdict{fit: leap}
 }
 
 // judge returns how many times the baseline a first token takes: the mean of the
