@@ -131,6 +131,26 @@ func TestAsk(t *testing.T) {
 	}
 }
 
+// TestAskMixture: workers of every kind at once.
+func TestAskMixture(t *testing.T) {
+	h := newHouse()
+	h.workers["vllm"] = tells("/metrics", metrics(3, 1))
+	h.workers["comfyui"] = tells("/queue", `{"queue_running":[1],"queue_pending":[]}`)
+	h.workers["ollama"] = http.NotFound
+	l := New(Config{Transport: h, Targets: func() []Target {
+		return []Target{target("http://vllm"), target("http://comfyui"), target("http://ollama"), target("http://gone")}
+	}})
+	want := []Signals{
+		{Worker: "http://vllm", State: Told, Running: 3, Waiting: 1},
+		{Worker: "http://comfyui", State: Told, Running: 1},
+		{Worker: "http://ollama", State: Silent},
+		{Worker: "http://gone"},
+	}
+	if got := l.ask(t.Context(), Auto); !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
 // TestAskAgain: a silent worker is asked again after half a minute, and nothing is
 // kept of those that have left.
 func TestAskAgain(t *testing.T) {

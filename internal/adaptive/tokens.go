@@ -80,10 +80,10 @@ func (t *Times) median(class int) (median time.Duration, n int) {
 // Netflix's concurrency-limits, the work that is queued is what is in flight
 // times 1 - baseline/time.
 //
-// The baselines sink at any time and rise while few are in flight alone, since the
-// requests themselves cannot be why it takes longer then. One that followed all
-// times, as an average does, would take a worker that is always too busy for
-// one that is slow, and so let ever more in.
+// A baseline sinks whenever it is undercut, and rises only while few are in flight:
+// it is hardly they why it takes longer then. One that followed all times, as an
+// average does, would take a worker that is always too busy for one that is
+// slow, and so let ever more in.
 type firstTokens struct {
 	times     Times
 	baselines [classes]time.Duration // 0: not known yet
