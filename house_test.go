@@ -41,10 +41,12 @@ var mayImport = map[string][]string{
 
 // The one room that may see each heavy dependency.
 var seenBy = map[string]string{
-	"github.com/prometheus/":    "internal/telemetry",
-	"go.yaml.in/yaml/v4":        "internal/config",
-	"github.com/KimMachineGun/": "cmd/penstock",
-	"pgregory.net/rapid":        "storetest",
+	"github.com/prometheus/client_golang/": "internal/telemetry",
+	"github.com/prometheus/client_model/":  "internal/telemetry",
+	"github.com/prometheus/common/":        "internal/adaptive",
+	"go.yaml.in/yaml/v4":                   "internal/config",
+	"github.com/KimMachineGun/":            "cmd/penstock",
+	"pgregory.net/rapid":                   "storetest",
 }
 
 type listed struct {

@@ -14,24 +14,39 @@ import (
 // on a timer of its own until the moment the clock is going to show its mark,
 // and looks again when the pace turns.
 type engine struct {
+	mu               sync.Mutex
 	capacity, places int
-
-	mu     sync.Mutex
-	stats  Stats
-	models map[string]*Counts
-	line   list.List // of *run, those without a place, in order of arrival
+	stats            Stats
+	models           map[string]*Counts
+	line             list.List // of *run, those without a place, in order of arrival
 
 	since  time.Time     // when the pace last turned
 	clock  time.Duration // what the work clock showed then
 	turned chan struct{} // closed when the pace turns
 }
 
+// newEngine makes an engine of so much capacity and so many places, by the rules
+// of Options for either.
 func newEngine(capacity, places int) *engine {
-	return &engine{
-		capacity: capacity, places: places,
-		models: map[string]*Counts{},
-		since:  time.Now(), turned: make(chan struct{}),
+	e := &engine{models: map[string]*Counts{}, since: time.Now(), turned: make(chan struct{})}
+	e.resize(capacity, places)
+	return e
+}
+
+// resize changes the capacity and the places. Whoever runs goes on, at the new
+// pace, also where there are fewer places than that now.
+func (e *engine) resize(capacity, places int) {
+	if capacity <= 0 {
+		capacity = 16
 	}
+	if places <= 0 {
+		places = 4 * capacity
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.turn(time.Now())
+	e.capacity, e.places = capacity, places
+	e.admit(e.stats.Running)
 }
 
 // run is one request in the engine. It belongs to the goroutine that submitted
@@ -152,13 +167,18 @@ func (e *engine) admit(running int64) {
 		running++
 	}
 	if full := int64(e.capacity); max(was, full) != max(running, full) {
-		e.clock, e.since = e.at(now), now
-		close(e.turned)
-		e.turned = make(chan struct{})
+		e.turn(now)
 	}
 	e.stats.Running = running
 	e.stats.Waiting = int64(e.line.Len())
 	e.stats.MaxRunning = max(e.stats.MaxRunning, running)
+}
+
+// turn ends the present pace. It requires that e.mu is held.
+func (e *engine) turn(now time.Time) {
+	e.clock, e.since = e.at(now), now
+	close(e.turned)
+	e.turned = make(chan struct{})
 }
 
 // at returns what the work clock shows at now. It requires that e.mu is held.
@@ -268,6 +288,16 @@ func (e *engine) ended(model string, how outcome) {
 		c.Started++
 		c.count(how)
 	}
+}
+
+// gauges returns how many run and wait as vLLM counts them, and the share of the
+// places that is taken. Those who run beyond the places, since there are fewer
+// than when they began, are preempted there, and wait.
+func (e *engine) gauges() (running, waiting int64, taken float64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	running = min(e.stats.Running, int64(e.places))
+	return running, e.stats.Waiting + e.stats.Running - running, float64(running) / float64(e.places)
 }
 
 func (e *engine) snapshot() Stats {

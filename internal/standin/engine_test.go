@@ -2,6 +2,7 @@ package standin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -224,6 +225,49 @@ func (s stall) Write(p []byte) (int, error) {
 		time.Sleep(35 * ms)
 	}
 	return n, err
+}
+
+// TestSetCapacity changes the capacity under two requests of 100 ms: they do 40 ms
+// at full pace, 10 ms in 20 ms at half of it, and the rest at full pace again.
+func TestSetCapacity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, start := newEngine(2, 2), time.Now()
+		ended := make([]time.Duration, 3)
+		var all sync.WaitGroup
+		for i := range ended {
+			all.Go(func() {
+				time.Sleep(time.Duration(i)) // the order in which they come
+				r := e.submit("m")
+				if err := errors.Join(r.wait(t.Context()), r.work(t.Context(), 100*ms-time.Duration(i))); err != nil {
+					t.Error(err)
+				}
+				ended[i] = time.Since(start)
+				r.leave(finished)
+			})
+		}
+		gauges := func(wantRunning, wantWaiting int64, wantTaken float64) {
+			t.Helper()
+			synctest.Wait()
+			if running, waiting, taken := e.gauges(); running != wantRunning || waiting != wantWaiting || taken != wantTaken {
+				t.Errorf("%d running, %d waiting, %g taken; want %d, %d, %g", running, waiting, taken, wantRunning, wantWaiting, wantTaken)
+			}
+		}
+		time.Sleep(40 * ms)
+		gauges(2, 1, 1)
+		e.resize(1, 1)
+		gauges(1, 2, 1) // one of the two that run has lost its place
+		time.Sleep(20 * ms)
+		e.resize(2, 4)
+		gauges(3, 0, 0.75) // the third has one now, and three share two
+		all.Wait()
+		gauges(0, 0, 0)
+		// 50 ms of work were left to two, beside a third: 75 ms; the third has done as
+		// much, and is alone with the other half.
+		want := []time.Duration{135 * ms, 135 * ms, 185 * ms}
+		if !slices.EqualFunc(ended, want, func(a, b time.Duration) bool { return (a - b).Abs() < 100 }) { // roundings
+			t.Errorf("ended at %v, want %v", ended, want)
+		}
+	})
 }
 
 // TestGauges looks at a worker with a full house.

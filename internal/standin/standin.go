@@ -113,12 +113,6 @@ type Worker struct {
 // New returns a worker that behaves as o says. It needs no stopping.
 func New(o Options) *Worker {
 	o.Models, o.APIKeys = slices.Clone(o.Models), slices.Clone(o.APIKeys)
-	if o.Capacity <= 0 {
-		o.Capacity = 16
-	}
-	if o.MaxRunning <= 0 {
-		o.MaxRunning = 4 * o.Capacity
-	}
 	if o.Output == (Lengths{}) {
 		o.Output = DefaultOutput()
 	}
@@ -136,6 +130,12 @@ func New(o Options) *Worker {
 	w.addRoutes()
 	return w
 }
+
+// SetCapacity changes Capacity and MaxRunning of the options while the worker
+// runs, as a neighbour on the same GPU does, or a clock that is throttled. What
+// runs goes on at the new pace; with fewer places than run, nobody else gets one
+// until enough have left.
+func (w *Worker) SetCapacity(capacity, maxRunning int) { w.engine.resize(capacity, maxRunning) }
 
 // Stats returns what the worker has counted so far, all at one moment (its Jobs at
 // another).
