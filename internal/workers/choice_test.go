@@ -2,6 +2,7 @@ package workers
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/big"
 	"net/http"
@@ -72,6 +73,13 @@ func TestUnavailable(t *testing.T) {
 	p.workers[3].probe = 0
 	if !p.Live() {
 		t.Error("not live")
+	}
+}
+
+func TestNames(t *testing.T) {
+	got := fmt.Sprint(Up, Starting, Down, Draining, Closed, Open, HalfOpen)
+	if want := "up starting down draining closed open half-open"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 

@@ -57,8 +57,10 @@ func TestChecks(t *testing.T) {
 			{25 * seconds, answers(500), Up, "", 3},
 			{30 * seconds, nil, Up, "", 4},
 			{40 * seconds, nil, Down, "/health is answered with 500", 5},
-			{49 * seconds, answers(401), Down, "/health is answered with 500", 5},
-			{50 * seconds, nil, Up, "", 6},
+			{45 * seconds, answers(502), Down, "/health is answered with 500", 5},
+			{50 * seconds, nil, Down, "/health is answered with 502", 6},
+			{59 * seconds, answers(401), Down, "/health is answered with 502", 6},
+			{60 * seconds, nil, Up, "", 7},
 		}, `level=INFO msg="the worker is up" worker=http://a.test
 level=WARN msg="the worker is down: it is not asked until it answers a check" worker=http://a.test why="/health is answered with 500"
 level=INFO msg="the worker is up" worker=http://a.test

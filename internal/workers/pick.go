@@ -93,8 +93,8 @@ func (p *Pool) pick(want *Want, tried []*worker, a attempt, retries int) (c clai
 	var best *worker
 	var now time.Time
 	var tier, bestTier uint8
-	var tokens int64 // of the best
-	var weight uint64
+	var tokens int64  // of the best
+	var weight uint64 // 0: there is none
 	n, at, next := len(p.workers), p.next, 0
 	for range n {
 		if at >= n {
@@ -102,6 +102,9 @@ func (p *Pool) pick(want *Want, tried []*worker, a attempt, retries int) (c clai
 		}
 		w := p.workers[at]
 		at++
+		if bestTier == 0 && w.weight == weight && w.tokens >= tokens {
+			continue // as it is for most, so that it comes first
+		}
 		if w.standing != (standing{}) && !w.mayBeAsked(&now) || want.Model != "" && w.serves != nil && !w.has(want.Model) {
 			continue
 		}
