@@ -119,7 +119,7 @@ func TestPick(t *testing.T) {
 			w.draining = rapid.IntRange(0, 5).Draw(t, "draining") == 0
 			w.breaker = rapid.SampledFrom([]Breaker{Closed, Closed, Open, HalfOpen}).Draw(t, "breaker")
 			w.openUntil = now.Add(rapid.SampledFrom([]time.Duration{-1, time.Hour}).Draw(t, "open"))
-			w.probe = rapid.Uint64Range(0, 1).Draw(t, "probe")
+			w.probe = rapid.Uint32Range(0, 1).Draw(t, "probe")
 			w.resting = rapid.IntRange(0, 3).Draw(t, "resting") == 0
 			w.restUntil = now.Add(rapid.SampledFrom([]time.Duration{-1, time.Hour}).Draw(t, "rest"))
 		}
