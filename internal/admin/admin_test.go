@@ -42,6 +42,7 @@ func newPort(token string) *port {
 			p.reloads++
 			return p.bad
 		},
+		Workers: (&fleet{}).workers(),
 	})
 	return p
 }
@@ -89,7 +90,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{token, request{"POST", "/-/reload", there, "gateway.example", []string{"Authorization: bearer " + token}}, reloaded},
 		{token, request{"POST", "/-/reload", there, "gateway.example", []string{"Authorization: BEARER " + token}}, reloaded},
 		{token, request{"GET", "/whatever", there, "gateway.example", []string{bearer}}, nothing},
+		{token, request{"GET", "/workers", there, "gateway.example", []string{bearer}}, `200 {"workers":[]}`},
 		// And nobody else.
+		{token, request{"GET", "/workers", here, "localhost:3001", []string{ours}}, noToken},
+		{token, request{"POST", "/workers", here, "localhost:3001", []string{ours}}, noToken},
 		{token, request{"POST", "/-/reload", here, "localhost:3001", []string{ours}}, noToken},
 		{token, request{"POST", "/-/reload", here, "localhost:3001", nil}, noToken},
 		{token, request{"GET", "/whatever", here, "localhost:3001", nil}, noToken},
@@ -112,6 +116,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"", request{"POST", "/-/reload", "[::1]:50000", "[::1]", []string{ours}}, reloaded},
 		{"", request{"POST", "/-/reload", "[::ffff:127.0.0.1]:50000", "[::ffff:127.0.0.1]:3001", []string{ours}}, reloaded},
 		{"", request{"GET", "/", here, "localhost:3001", nil}, nothing},
+		{"", request{"GET", "/workers", here, "localhost:3001", nil}, `200 {"workers":[]}`},
+		{"", request{"POST", "/workers", here, "localhost:3001", nil}, noHeader},
+		{"", request{"POST", "/workers", there, "localhost:3001", []string{ours}}, notFromHere},
 		{"", request{"GET", "/-/reload", here, "localhost:3001", []string{ours}}, nothing}, // to change takes POST
 		{"", request{"PUT", "/-/reload", here, "localhost:3001", []string{ours}}, nothing},
 		{"", request{"POST", "/healthz", here, "localhost:3001", []string{ours}}, nothing},

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// credentials are the headers in which clients show keys, and the parameter of
-// the query.
+// credentialHeaders are where clients show keys, whatever the dialect.
 var credentialHeaders = [...]string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key"}
 
+// credentialParameter is where they do in a query.
 const credentialParameter = "key"
 
 // withBearer returns a copy of req that shows the key and none of the client's.

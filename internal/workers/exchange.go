@@ -23,7 +23,7 @@ type exchange struct {
 	connected atomic.Bool
 	broken    atomic.Bool  // the client's body broke off
 	sending   bytes.Reader // of a body that is held
-	again     []byte       // the same, while it may have to be sent again
+	again     *Held        // the same, while it may have to be sent again
 	ended     atomic.Bool
 	verdict   verdict
 	body      io.ReadCloser // the worker's
@@ -101,10 +101,10 @@ func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, 
 func (x *exchange) hold(out *http.Request, held *Held) {
 	held.use() // for ever: the transport does not say when the last of its writes has ended
 	x.sending.Reset(held.bytes)
-	x.again = held.bytes
+	x.again = held
 	x.trace.WroteRequest = func(httptrace.WroteRequestInfo) { x.sending.Reset(nil) }
 	out.Body = io.NopCloser(&x.sending)
-	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.again)), nil }
+	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.again.bytes)), nil }
 	out.ContentLength = int64(len(held.bytes))
 }
 

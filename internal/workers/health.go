@@ -63,6 +63,10 @@ func (p *Pool) watch(ctx context.Context, w *worker) {
 	defer timer.Stop()
 	<-timer.C
 	for {
+		select {
+		case <-w.poke: // this check is the one that is asked for
+		default:
+		}
 		began := time.Now()
 		err := p.check(ctx, w)
 		if ctx.Err() != nil {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"net/http"
 	"slices"
 	"time"
 )
@@ -66,12 +65,11 @@ const (
 
 // claim is a worker that a request has been given to.
 type claim struct {
-	worker    *worker // nil: there is none
-	transport *http.Transport
-	bearer    string
-	tokens    int64
-	probe     uint64 // not 0: it is to see whether the worker works again
-	young     bool   // the worker was starting
+	worker *worker // nil: there is none
+	*reach
+	tokens int64
+	probe  uint32 // not 0: it is to see whether the worker works again
+	young  bool   // the worker was starting
 }
 
 // pick gives the request to the worker with the least outstanding tokens by its
@@ -93,8 +91,8 @@ func (p *Pool) pick(want *Want, tried []*worker, a attempt, retries int) (c clai
 	var best *worker
 	var now time.Time
 	var tier, bestTier uint8
-	var tokens int64 // of the best
-	var weight uint64
+	var tokens int64  // of the best
+	var weight uint64 // 0: there is none
 	n, at, next := len(p.workers), p.next, 0
 	for range n {
 		if at >= n {
@@ -102,6 +100,9 @@ func (p *Pool) pick(want *Want, tried []*worker, a attempt, retries int) (c clai
 		}
 		w := p.workers[at]
 		at++
+		if bestTier == 0 && w.weight == weight && w.tokens >= tokens {
+			continue // as it is for most, so that it comes first
+		}
 		if w.standing != (standing{}) && !w.mayBeAsked(&now) || want.Model != "" && w.serves != nil && !w.has(want.Model) {
 			continue
 		}
@@ -128,11 +129,11 @@ func (p *Pool) pick(want *Want, tried []*worker, a attempt, retries int) (c clai
 		p.budget -= perRetry
 		best.retries++
 	}
-	c = claim{worker: best, transport: best.transport, bearer: best.bearer, tokens: max(want.Tokens, 1), young: best.state == Starting}
+	c = claim{worker: best, reach: best.reach, tokens: max(want.Tokens, 1), young: best.state == Starting}
 	best.outstanding++
 	best.tokens += c.tokens
 	if best.breaker != Closed {
-		best.probes++
+		best.probes = max(best.probes+1, 1) // never 0
 		best.breaker, best.probe, c.probe = HalfOpen, best.probes, best.probes
 	}
 	return c

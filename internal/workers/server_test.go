@@ -41,6 +41,16 @@ func newWorker(t testing.TB, h http.HandlerFunc) Worker {
 	return Worker{URL: mustParse(t, srv.URL)}
 }
 
+// newWatchedWorker starts a worker whose connections are counted.
+func newWatchedWorker(t testing.TB, watch *connWatch, h http.HandlerFunc) Worker {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ConnState = watch.see
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return Worker{URL: mustParse(t, srv.URL)}
+}
+
 // newRawWorker starts a worker that handles each connection by itself.
 func newRawWorker(t testing.TB, handle func(net.Conn)) Worker {
 	t.Helper()

@@ -64,12 +64,10 @@ type worker struct {
 
 	outstanding           int
 	sent, failed, retries uint64
-	transport             *http.Transport
-	ca                    *x509.CertPool
-	bearer                string
-	models                []string
-	removed               bool // the pool no longer has it
-	forget                bool // it is removed once nothing is outstanding
+	*reach
+	models  []string
+	removed bool // the pool no longer has it
+	forget  bool // it is removed once nothing is outstanding
 
 	why       string // it is not up
 	told      bool   // that it is starting
@@ -79,8 +77,16 @@ type worker struct {
 
 	failures  int // in a row, for the breaker
 	openUntil time.Time
-	probe     uint64 // the request that sees whether it works again, by its number; 0: none
-	probes    uint64 // such so far
+	probe     uint32 // the request that sees whether it works again, by its number; 0: none
+	probes    uint32 // such so far
+}
+
+// reach is how a worker is reached. It does not change: a request has the one that
+// there was when it was given to the worker.
+type reach struct {
+	transport *http.Transport
+	ca        *x509.CertPool
+	bearer    string
 }
 
 // standing is what may keep a worker from being asked; of the zero standing,
@@ -114,14 +120,14 @@ func (w *worker) configure(c Worker, o *Options) {
 			w.serves.Add(m, struct{}{})
 		}
 	}
-	w.bearer = c.Key
-	if w.transport != nil && w.ca.Equal(c.CA) {
+	if w.reach != nil && w.ca.Equal(c.CA) {
+		w.reach = &reach{w.transport, w.ca, c.Key}
 		return
 	}
-	if w.transport != nil {
+	if w.reach != nil {
 		w.transport.CloseIdleConnections() // and those that become idle
 	}
-	w.transport, w.ca = newTransport(*o), c.CA
+	w.reach = &reach{newTransport(*o), c.CA, c.Key}
 	if c.CA != nil {
 		w.transport.TLSClientConfig = &tls.Config{RootCAs: c.CA}
 	}

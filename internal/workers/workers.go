@@ -41,7 +41,7 @@ type Worker struct {
 // connection to one.
 type Policy struct {
 	// StartupTimeout is how long a worker that was added may take until it
-	// answers well for the first time.
+	// answers well for the first time; zero is no time at all.
 	StartupTimeout time.Duration
 	// HealthPath is what is asked for by active checks, behind the path of the
 	// worker's URL. Empty means /health.
@@ -52,8 +52,10 @@ type Policy struct {
 	// Retries is how often at most a request is sent again, fail-overs to
 	// workers that were not tried yet not counted.
 	Retries int
-	// Failures is the number of failures in a row that open a worker's breaker.
-	// Zero means that there is no breaker.
+	// Failures is the number of failures in a row that open a worker's breaker:
+	// no connection, an answer of 502, 503 without a Retry-After or 504, or one
+	// that broke off. A whole answer below 500 ends the row; others, a 500 among
+	// them, say neither. Zero means that there is no breaker.
 	Failures int
 	// Open is how long a breaker stays open until one request is let through to
 	// see whether the worker works again.

@@ -1,0 +1,59 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// TestWorkersByHand adds, drains and removes workers on the admin port; a reload
+// makes them what the configuration says.
+func TestWorkersByHand(t *testing.T) {
+	r := start(t, "log: {level: info}")
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "other") }))
+	t.Cleanup(other.Close)
+	r.mu.Lock()
+	own := r.flags.WorkerURLs[0]
+	r.mu.Unlock()
+	post := func(body, want string) {
+		t.Helper()
+		a, err := r.try(t.Context(), "POST", "http://"+r.AdminAddr().String()+"/workers", body, "X-Penstock: 1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(a.status, " ", strings.TrimSpace(a.body)); got != want {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+	}
+	states := func() (got string) {
+		for _, w := range r.workers() {
+			got += w.State + " " + w.URL + "\n"
+		}
+		return got
+	}
+	post(fmt.Sprintf(`{"add":{"url":%q,"weight":2}}`, other.URL), `200 {"status":"added"}`)
+	post(fmt.Sprintf(`{"drain":%q}`, own), `200 {"status":"draining"}`)
+	if a := r.ask("GET", "/x", ""); a.body != "other" {
+		t.Errorf("%d %q, want the other worker's answer", a.status, a.body)
+	}
+	if got, want := states(), "draining "+own+"\nup "+other.URL+"\n"; got != want {
+		t.Errorf("workers %q, want %q", got, want)
+	}
+	if a := r.admin("GET", "/workers"); !strings.Contains(a.body, `{"url":"`+other.URL+`","weight":2,"models":[],"state":"up","breaker":"closed","resting_seconds":0,"outstanding":0,"outstanding_tokens":0,"sent":1,"failed":0,"retries":0}`) {
+		t.Errorf("GET /workers: %s", a.body)
+	}
+	post(fmt.Sprintf(`{"remove":%q}`, other.URL), `200 {"status":"removed"}`)
+	r.want("none is left to be asked", r.ask("GET", "/x", ""), 503, "Retry-After: 1")
+	a := r.admin("GET", "/readyz")
+	r.want("none is left to be asked", a, 503)
+	r.wantBody("none is left to be asked", a, `{"error":"no worker can be reached"}`)
+	post(`{"add":{"url":"http://user:secret@%zz"}}`, `400 {"error":"a worker's URL is written as http://10.0.0.7:8000"}`)
+	r.reload("log: {level: info}")
+	if got, want := states(), "up "+own+"\n"; got != want {
+		t.Errorf("workers %q after a reload, want %q", got, want)
+	}
+	r.want("the configuration's", r.chat("m", 1, 1), 200)
+}
