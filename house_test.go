@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"internal/pricing":          {"", "internal/modelname", "internal/pricing/usd"},
 	"internal/workers":          {"internal/modelname"},
 	"internal/gateway":          {"", "internal/clientaddr", "internal/identity", "internal/jobs", "internal/policy", "internal/provider", "internal/queue", "internal/reply", "internal/telemetry", "internal/workers"},
-	"internal/server":           {"", "internal/admin", "internal/config", "internal/gateway", "internal/identity", "internal/jobs", "internal/policy", "internal/provider", "internal/queue", "internal/reply", "internal/statefile", "internal/telemetry", "internal/workers"},
+	"internal/server":           {"", "internal/adaptive", "internal/admin", "internal/config", "internal/gateway", "internal/identity", "internal/jobs", "internal/policy", "internal/provider", "internal/queue", "internal/reply", "internal/statefile", "internal/telemetry", "internal/workers"},
 	"internal/demo":             {"", "internal/config", "internal/server", "internal/standin"},
 	"cmd/penstock":              {"", "internal/config", "internal/demo", "internal/policy", "internal/pricing", "internal/pricing/usd", "internal/server", "internal/sizing", "internal/standin", "internal/telemetry"},
 	"internal/pricing/snapshot": {"internal/modelname", "internal/pricing/usd"},

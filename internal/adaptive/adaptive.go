@@ -31,7 +31,9 @@ const (
 
 // Options bound the slots. Of the zero Options there is one slot.
 type Options struct {
-	// Min is the fewest slots, and how many there are at first. It must be what
+	// Start is how many slots there are at first; out of bounds it is Min.
+	Start int
+	// Min is the fewest slots. It must be what
 	// the workers can surely take. Below 1 it is 1.
 	Min int
 	// Max is the most slots. Below Min it is Min.
@@ -43,6 +45,9 @@ type Options struct {
 func (o Options) bounded() Options {
 	o.Min = max(o.Min, 1)
 	o.Max = max(o.Max, o.Min)
+	if o.Start < o.Min || o.Start > o.Max {
+		o.Start = o.Min
+	}
 	return o
 }
 
@@ -104,7 +109,7 @@ const (
 	minPause, maxPause = 2, 8
 )
 
-// Controller decides how many slots there are. It starts with the fewest, since
+// Controller decides how many slots there are. It best starts with the fewest, since
 // too few are found out within seconds and too many may harm, and doubles them
 // until the first sign of too much. How much is too much the workers say: it
 // shrinks to what runs, in one step. From there it tries one slot more now and
@@ -131,10 +136,10 @@ type told struct {
 	unread  int // ticks since it last said something
 }
 
-// NewController returns a controller with the fewest slots.
+// NewController returns a controller with the slots to start with.
 func NewController(o Options) *Controller {
 	o = o.bounded()
-	return &Controller{options: o, slots: o.Min, step: o.Min, grown: 2, pause: minPause}
+	return &Controller{options: o, slots: o.Start, step: o.Start, grown: 2, pause: minPause}
 }
 
 // Configure changes the options. The slots stay as they are within the new bounds.

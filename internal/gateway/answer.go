@@ -150,7 +150,10 @@ func (a *answer) Read(p []byte) (int, error) {
 	n, err := a.meter.Read(p)
 	x.letGo()
 	if n > 0 {
-		x.flowed = true
+		if !x.flowed {
+			x.flowed = true
+			x.first()
+		}
 		x.cover()
 	}
 	if err == nil && x.broken == errOverrun {
@@ -207,6 +210,13 @@ func (a *answer) whole(p []byte) int {
 }
 
 func (a *answer) Close() error { return a.meter.Close() }
+
+// first tells how long a stream took to begin.
+func (x *exchange) first() {
+	if x.g.Began != nil && x.events && x.asked.Ask.Stream {
+		x.g.Began(time.Since(x.asking), x.asked.Ask.Input)
+	}
+}
 
 // topUp is how many tokens a stream takes at a time when it has outgrown its
 // reservation.

@@ -63,6 +63,7 @@ type exchange struct {
 	open     bool  // it counts among the connections that may be handed over
 	decided  bool  // a verdict was counted
 
+	asking   time.Time // when a worker was asked
 	timer    *time.Timer
 	timing   sync.Mutex // guards over
 	over     bool       // the request can no longer time out

@@ -44,6 +44,7 @@ func (x *exchange) forward() {
 	if x.begun {
 		w = continued{w}
 	}
+	x.asking = time.Now()
 	x.sent = true // until the pool says that nothing was
 	proxy.ServeHTTP(w, r)
 	x.trail()

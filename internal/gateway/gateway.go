@@ -72,6 +72,9 @@ type Options struct {
 	Queue   *queue.Queue
 	Workers *workers.Pool
 	Jobs    *jobs.Watcher
+	// Began is told how long a stream took from when it was sent to its first bytes,
+	// and the tokens of its input; nil is not told.
+	Began   func(took time.Duration, input int64)
 	Peeker  *provider.Peeker
 	Metrics *telemetry.Metrics
 	Log     *slog.Logger

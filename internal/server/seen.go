@@ -84,8 +84,8 @@ func (s *Server) addWorker(raw string, weight int, models []string) error {
 // Hits returns the denials so far, by rule and listed key.
 func (s *Server) Hits() []telemetry.Hit { return s.metrics.Hits() }
 
-// line is the slots and who waits for one.
-func (s *Server) line() telemetry.Queue {
+// seenLine is the slots and who waits for one.
+func (s *Server) seenLine() telemetry.Queue {
 	q := s.queue.Stats()
 	line := telemetry.Queue{
 		Slots: q.Slots, InUse: q.InFlight, Capacity: q.Size, Depth: q.Waiting,

@@ -5,7 +5,6 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +43,7 @@ type Server struct {
 	queue   *queue.Queue
 	pool    *workers.Pool
 	jobs    *jobs.Watcher
+	line    line
 	metrics *telemetry.Metrics
 	learned *identity.Learned
 	answers *policy.Learned
@@ -98,6 +98,7 @@ func New(o Options) (_ *Server, err error) {
 	if s.queue, err = queue.New(lineOf(c)); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
+	s.line.queue = s.queue
 	s.store = penstock.NewMemoryStore(penstock.MemoryOptions{MaxBytes: c.RateLimiting.MaxMemory})
 	if path := c.RateLimiting.StateFile; path != "" {
 		if err := s.openState(path); err != nil {
@@ -117,7 +118,7 @@ func New(o Options) (_ *Server, err error) {
 	s.pool = workers.New(workers.Options{Log: s.log})
 	s.jobs = jobs.New(s.pool.Own())
 	s.metrics = telemetry.NewMetrics(c.Metrics.Prefix, telemetry.Gauges{
-		Queue:    s.line,
+		Queue:    s.seenLine,
 		Workers:  s.workers,
 		Retries:  s.retries,
 		Counters: func() int64 { return s.store.Stats().Keys },
@@ -129,6 +130,7 @@ func New(o Options) (_ *Server, err error) {
 		Queue:   s.queue,
 		Workers: s.pool,
 		Jobs:    s.jobs,
+		Began:   s.line.firstToken,
 		Peeker:  s.peeker,
 		Metrics: s.metrics,
 		Log:     s.log,
@@ -158,38 +160,6 @@ func newLogger(c *config.Config, to io.Writer, level *slog.LevelVar) *slog.Logge
 		return slog.New(slog.NewTextHandler(to, o))
 	}
 	return slog.New(slog.NewJSONHandler(to, o))
-}
-
-// line is what requests wait in, and for.
-func lineOf(c *config.Config) queue.Options {
-	g := c.Gate()
-	return queue.Options{
-		Slots: int(g.Slots), Burst: g.Capacity, Refill: g.Refill.Amount, Per: g.Refill.Per,
-		Size: int(g.QueueSize), Timeout: g.QueueTimeout,
-	}
-}
-
-// workersOf are the workers, and when they are asked.
-func workersOf(c *config.Config) (pool []workers.Worker, policy workers.Policy, err error) {
-	for _, w := range c.Workers {
-		add := workers.Worker{URL: w.URL, Weight: int(w.Weight), Models: w.Models, Key: w.APIKey.Reveal()}
-		if len(w.CA) > 0 {
-			add.CA = x509.NewCertPool()
-			if !add.CA.AppendCertsFromPEM(w.CA) {
-				return nil, policy, fmt.Errorf("ca_file of the worker %s holds no certificate", w.URL.Redacted())
-			}
-		}
-		pool = append(pool, add)
-	}
-	p := &c.WorkerPolicy
-	return pool, workers.Policy{
-		StartupTimeout: p.StartupTimeout,
-		HealthPath:     p.Health.Path,
-		HealthInterval: p.Health.Interval,
-		Retries:        p.Retries,
-		Failures:       p.Breaker.Failures,
-		Open:           p.Breaker.Open,
-	}, nil
 }
 
 // apply makes the configuration that of everything running. On an error
@@ -250,7 +220,7 @@ func (s *Server) apply(c *config.Config) error {
 	if c.Auth.UnknownKeys == "learn" {
 		rules.Learned = s.learned
 	}
-	if err := s.queue.Configure(lineOf(c)); err != nil {
+	if err := s.configureLine(c); err != nil {
 		return err
 	}
 	s.level.Set(c.Log.Level)
@@ -381,6 +351,7 @@ func (s *Server) Run(ctx context.Context) error {
 	go func() { failed <- s.backServer.Serve(s.back) }()
 	go s.sweep(base)
 	watching.Go(func() { s.pool.Watch(base) })
+	watching.Go(func() { s.line.move(base) })
 	s.state.start()
 	s.log.Info("serving", "listen", s.Addr().String(), "admin_listen", s.AdminAddr().String(), "workers", len(s.pool.Stats()), "version", telemetry.Version())
 

@@ -29,7 +29,7 @@ func TestWorkersByHand(t *testing.T) {
 		}
 	}
 	states := func() (got string) {
-		for _, w := range r.workers() {
+		for _, w := range r.listWorkers() {
 			got += w.State + " " + w.URL + "\n"
 		}
 		return got

@@ -3,6 +3,7 @@ package workers
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -27,13 +28,26 @@ func (o own) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // transportTo returns how the worker is reached that a URL is of; nil where there
 // is none.
-func (p *Pool) transportTo(url string) (transport *http.Transport, bearer string) {
+func (p *Pool) transportTo(target string) (transport *http.Transport, bearer string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, w := range p.workers {
-		if rest, ok := strings.CutPrefix(url, strings.TrimSuffix(w.key, "/")); ok && strings.HasPrefix(rest, "/") {
+		if rest, ok := strings.CutPrefix(target, strings.TrimSuffix(w.key, "/")); ok && strings.HasPrefix(rest, "/") {
 			return w.transport, w.bearer
 		}
 	}
 	return nil, ""
+}
+
+// URLs returns those of the workers that get new requests when they are well. They
+// must not be changed.
+func (p *Pool) URLs() (urls []*url.URL) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.workers {
+		if !w.draining {
+			urls = append(urls, w.url)
+		}
+	}
+	return urls
 }
