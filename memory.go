@@ -116,6 +116,7 @@ func (s *MemoryStore) moment(now time.Time) moment {
 // A group is the charges of one key: a part of the charges of a request.
 type group struct {
 	hashed  hashed
+	place   *place // of the key, if it has a handle
 	first   *Charge
 	charges []Charge // the first and those after it
 	lay     *layout
@@ -141,7 +142,8 @@ func (s *MemoryStore) groupsOf(dst []group, charges []Charge) ([]group, error) {
 		dst = append(dst, group{})
 		g := &dst[len(dst)-1]
 		g.first, g.charges, g.nth = c, charges[i:i+n], int32(len(dst)-1)
-		g.hashed, g.lay = s.index.key.sum(c.Key), s.layoutOf(c.Limits)
+		s.name(g, c)
+		g.lay = s.layoutOf(c.Limits)
 		for j := range dst[:len(dst)-1] {
 			if dst[j].hashed == g.hashed {
 				return nil, errApart
@@ -177,9 +179,27 @@ func alike(charges []Charge) (n int, err error) {
 	return n, nil
 }
 
+// name makes the group count under the key of its charges.
+func (s *MemoryStore) name(g *group, c *Charge) {
+	if g.place = s.placeOf(c); g.place != nil {
+		g.hashed = g.place.hashed
+	} else {
+		g.hashed = s.index.key.sum(c.Key)
+	}
+}
+
 // share makes the group count under its overflow key.
 func (s *MemoryStore) share(g *group) {
-	g.hashed, g.shared = s.overflow(g.first, int(g.nth)), true
+	g.place, g.hashed, g.shared = nil, s.overflow(g.first, int(g.nth)), true
+}
+
+// findGroup finds the record of the group; its number is 0 when there is none.
+func (s *MemoryStore) findGroup(g *group) {
+	if g.place != nil {
+		g.n, g.head, g.count = s.recall(g.place)
+	} else {
+		g.n, g.head, g.count = s.lookup(g.hashed)
+	}
 }
 
 // overflow is the overflow key of a charge. The nth key of a request has one of
@@ -224,16 +244,31 @@ func (s *MemoryStore) decide(at time.Time, charges []Charge, take bool) (time.Ti
 // should be, which nobody changes meanwhile. It does nothing and returns false
 // when it is not so. It is what decideAll does, for the commonest case.
 func (s *MemoryStore) decideOne(charges []Charge, m moment, take bool) bool {
-	if len(charges) == 0 || charges[0].Limits != charges[len(charges)-1].Limits {
+	if len(charges) == 0 {
 		return false
 	}
-	if n, err := alike(charges); n < len(charges) || err != nil {
+	c := &charges[0]
+	if len(charges) == 1 {
+		if c.validate() != nil {
+			return false
+		}
+	} else if n, err := alike(charges); n < len(charges) || err != nil {
 		return false
 	}
-	lay := s.layoutOf(charges[0].Limits)
-	n, head, count := s.lookup(s.index.key.sum(charges[0].Key))
+	lay := s.layoutOf(c.Limits)
+	var n number
+	var head *head
+	var count uint64
+	if p := s.placeOf(c); p != nil {
+		n, head, count = s.recall(p)
+	} else {
+		n, head, count = s.lookup(s.index.key.sum(c.Key))
+	}
 	if n == 0 || head.layout.Load() != lay.id {
 		return false
+	}
+	if sl := &lay.slots[c.Index]; len(charges) == 1 && sl.kind == kindBucket && c.Amount <= sl.whole {
+		return sl.decideBucket(c, head, &head.words(lay)[sl.first], count, m, take)
 	}
 	if fits := s.checkAll(charges, lay, head, m); !take || !fits {
 		if !head.mu.Unchanged(count) {
@@ -247,6 +282,27 @@ func (s *MemoryStore) decideOne(charges []Charge, m moment, take bool) bool {
 	}
 	s.finish(charges, lay, head, m, true)
 	head.mu.Unlock()
+	return true
+}
+
+// decideBucket is checkAll and finish of one charge of a token bucket, whose
+// state is the word.
+func (sl *slot) decideBucket(c *Charge, h *head, word *uint64, count uint64, m moment, take bool) bool {
+	state, used, wait := sl.ready.Look(int64(atomic.LoadUint64(word)), m.now, c.Amount)
+	if take && wait == 0 && c.Amount > 0 {
+		if !h.mu.LockUnchanged(count) {
+			return false
+		}
+		state, used = sl.ready.Charged(state, c.Amount), used+c.Amount
+		put(word, uint64(state))
+		h.mu.Unlock()
+	} else if !h.mu.Unchanged(count) {
+		return false
+	}
+	c.Used, c.RetryAfter, c.Reset, c.Shared = used, duration(wait), 0, false
+	if used > 0 {
+		c.Reset = duration(sl.ready.Filled(state, m.now))
+	}
 	return true
 }
 
@@ -325,7 +381,7 @@ var errFull = fmt.Errorf("penstock: %w: its memory is full of counters that are 
 // reach finds or makes the record of a group.
 func (s *MemoryStore) reach(g *group, groups []group, m moment) error {
 	for {
-		if g.n, g.head, g.count = s.lookup(g.hashed); g.n == 0 {
+		if s.findGroup(g); g.n == 0 {
 			if s.insert(g, groups, m) {
 				continue
 			}
@@ -500,10 +556,10 @@ func (s *MemoryStore) adjust(a *Adjustment, m moment) error {
 	if c.Shared {
 		s.share(&g)
 	} else {
-		g.hashed = s.index.key.sum(c.Key)
+		s.name(&g, c)
 	}
 	for {
-		if g.n, g.head, _ = s.lookup(g.hashed); g.n == 0 {
+		if s.findGroup(&g); g.n == 0 {
 			if a.Delta <= 0 {
 				return nil // nothing is left of what was taken
 			}
