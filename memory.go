@@ -3,10 +3,12 @@ package penstock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // MemoryOptions are the bounds of a [MemoryStore].
@@ -14,35 +16,41 @@ type MemoryOptions struct {
 	// MaxKeys is how many counters' keys the store holds at most; 0 for
 	// 1,000,000.
 	MaxKeys int
-	// MaxBytes is how much memory they take at most; 0 for 256 MiB.
+	// MaxBytes is how much memory they take at most; 0 for 256 MiB. An empty
+	// store takes some 70 KiB of it.
 	MaxBytes int64
-	// Reserve is how many of MaxKeys only charges with Keep get.
+	// Reserve is how many of MaxKeys only charges with Keep get. Of MaxBytes
+	// they have 4 KiB each and 300 KiB for all, but no more than half of it:
+	// a key needs less unless it has more than seven windows with something
+	// in every step.
 	Reserve int
 }
 
 const (
 	defaultMaxKeys  = 1_000_000
 	defaultMaxBytes = 256 << 20
-	bytesAKept      = 512 // what a reserved key is taken to need
 )
 
 // A MemoryStore keeps counters in this process. Its memory is bounded: only
 // counters with nothing left on them are dropped, and where there is none to
-// drop, charges of new keys are counted together under their Overflow key. A
-// key itself is not kept, only a keyed hash of it. It runs no goroutine: it
-// sweeps a little whenever it takes in a new key, and all of it in Sweep.
+// drop, charges of new keys are counted together under their Overflow key. Where
+// memory lacks even for that counter, or for a key's new limits while what it
+// used under the old ones still counts, a decision takes nothing and is an error
+// that wraps [ErrStoreUnavailable]. A key itself is not kept, only a keyed hash
+// of it. The store runs no goroutine: it sweeps a little whenever it takes in a
+// new key, and all of it in Sweep.
 type MemoryStore struct {
 	clock   *clock
 	birth   int64 // of the buckets
 	index   index
-	records records
-	rings   rings
+	pages   pages
 	layouts layouts
+	budget  budget
 
-	maxKeys, maxBytes, reserve atomic.Int64
+	maxKeys, reserve atomic.Int64
 
-	keys, bytes atomic.Int64
-	overflowed  atomic.Int64
+	keys       atomic.Int64
+	overflowed atomic.Int64
 
 	rover  atomic.Uint64 // the shard that was searched last for something to drop
 	barren atomic.Int64  // until when that is not tried again
@@ -62,7 +70,8 @@ func NewMemoryStore(o MemoryOptions) *MemoryStore {
 		s.index.shards[i].table = &s.index.tables[i]
 		s.index.tables[i].Store(newTable(smallestTable))
 	}
-	s.bytes.Store(int64(len(s.index.shards)) * smallestTable * 8)
+	s.pages.nowhere = unsafe.Pointer(&make([]uint64, pageWords)[0])
+	s.budget.used[newcomers] = int64(unsafe.Sizeof(*s)) + int64(len(s.index.shards))*smallestTable*8 + pageBytes
 	s.layouts.byShape = make(map[string]*layout)
 	s.layouts.byID.Store(&map[uint32]*layout{})
 	s.Configure(o)
@@ -79,7 +88,7 @@ func (s *MemoryStore) Configure(o MemoryOptions) {
 		o.MaxBytes = defaultMaxBytes
 	}
 	s.maxKeys.Store(int64(o.MaxKeys))
-	s.maxBytes.Store(o.MaxBytes)
+	s.budget.configure(o.MaxBytes, o.Reserve)
 	s.reserve.Store(int64(o.Reserve))
 }
 
@@ -94,7 +103,7 @@ type MemoryStats struct {
 
 // Stats returns the store's figures.
 func (s *MemoryStore) Stats() MemoryStats {
-	return MemoryStats{Keys: s.keys.Load(), Bytes: s.bytes.Load(), Overflowed: s.overflowed.Load()}
+	return MemoryStats{Keys: s.keys.Load(), Bytes: s.budget.bytes(), Overflowed: s.overflowed.Load()}
 }
 
 func (s *MemoryStore) moment(now time.Time) moment {
@@ -107,6 +116,7 @@ func (s *MemoryStore) moment(now time.Time) moment {
 // A group is the charges of one key: a part of the charges of a request.
 type group struct {
 	hashed  hashed
+	place   *place // of the key, if it has a handle
 	first   *Charge
 	charges []Charge // the first and those after it
 	lay     *layout
@@ -132,7 +142,8 @@ func (s *MemoryStore) groupsOf(dst []group, charges []Charge) ([]group, error) {
 		dst = append(dst, group{})
 		g := &dst[len(dst)-1]
 		g.first, g.charges, g.nth = c, charges[i:i+n], int32(len(dst)-1)
-		g.hashed, g.lay = s.index.key.sum(c.Key), s.layoutOf(c.Limits)
+		s.name(g, c)
+		g.lay = s.layoutOf(c.Limits)
 		for j := range dst[:len(dst)-1] {
 			if dst[j].hashed == g.hashed {
 				return nil, errApart
@@ -168,9 +179,27 @@ func alike(charges []Charge) (n int, err error) {
 	return n, nil
 }
 
+// name makes the group count under the key of its charges.
+func (s *MemoryStore) name(g *group, c *Charge) {
+	if g.place = s.placeOf(c); g.place != nil {
+		g.hashed = g.place.hashed
+	} else {
+		g.hashed = s.index.key.sum(c.Key)
+	}
+}
+
 // share makes the group count under its overflow key.
 func (s *MemoryStore) share(g *group) {
-	g.hashed, g.shared = s.overflow(g.first, int(g.nth)), true
+	g.place, g.hashed, g.shared = nil, s.overflow(g.first, int(g.nth)), true
+}
+
+// findGroup finds the record of the group; its number is 0 when there is none.
+func (s *MemoryStore) findGroup(g *group) {
+	if g.place != nil {
+		g.n, g.head, g.count = s.recall(g.place)
+	} else {
+		g.n, g.head, g.count = s.lookup(g.hashed)
+	}
 }
 
 // overflow is the overflow key of a charge. The nth key of a request has one of
@@ -215,16 +244,31 @@ func (s *MemoryStore) decide(at time.Time, charges []Charge, take bool) (time.Ti
 // should be, which nobody changes meanwhile. It does nothing and returns false
 // when it is not so. It is what decideAll does, for the commonest case.
 func (s *MemoryStore) decideOne(charges []Charge, m moment, take bool) bool {
-	if len(charges) == 0 || charges[0].Limits != charges[len(charges)-1].Limits {
+	if len(charges) == 0 {
 		return false
 	}
-	if n, err := alike(charges); n < len(charges) || err != nil {
+	c := &charges[0]
+	if len(charges) == 1 {
+		if c.validate() != nil {
+			return false
+		}
+	} else if n, err := alike(charges); n < len(charges) || err != nil {
 		return false
 	}
-	lay := s.layoutOf(charges[0].Limits)
-	n, head, count := s.lookup(s.index.key.sum(charges[0].Key))
+	lay := s.layoutOf(c.Limits)
+	var n number
+	var head *head
+	var count uint64
+	if p := s.placeOf(c); p != nil {
+		n, head, count = s.recall(p)
+	} else {
+		n, head, count = s.lookup(s.index.key.sum(c.Key))
+	}
 	if n == 0 || head.layout.Load() != lay.id {
 		return false
+	}
+	if sl := &lay.slots[c.Index]; len(charges) == 1 && sl.kind == kindBucket && c.Amount <= sl.whole {
+		return sl.decideBucket(c, head, &head.words(lay)[sl.first], count, m, take)
 	}
 	if fits := s.checkAll(charges, lay, head, m); !take || !fits {
 		if !head.mu.Unchanged(count) {
@@ -241,6 +285,27 @@ func (s *MemoryStore) decideOne(charges []Charge, m moment, take bool) bool {
 	return true
 }
 
+// decideBucket is checkAll and finish of one charge of a token bucket, whose
+// state is the word.
+func (sl *slot) decideBucket(c *Charge, h *head, word *uint64, count uint64, m moment, take bool) bool {
+	state, used, wait := sl.ready.Look(int64(atomic.LoadUint64(word)), m.now, c.Amount)
+	if take && wait == 0 && c.Amount > 0 {
+		if !h.mu.LockUnchanged(count) {
+			return false
+		}
+		state, used = sl.ready.Charged(state, c.Amount), used+c.Amount
+		put(word, uint64(state))
+		h.mu.Unlock()
+	} else if !h.mu.Unchanged(count) {
+		return false
+	}
+	c.Used, c.RetryAfter, c.Reset, c.Shared = used, duration(wait), 0, false
+	if used > 0 {
+		c.Reset = duration(sl.ready.Filled(state, m.now))
+	}
+	return true
+}
+
 // mostTries is how often a decision that takes nothing is tried without a lock
 // while others keep changing what it is about.
 const mostTries = 4
@@ -252,7 +317,9 @@ const mostTries = 4
 func (s *MemoryStore) decideAll(groups []group, m moment, take bool) error {
 	for tries := 1; ; tries++ {
 		for i := range groups {
-			s.reach(&groups[i], groups, m)
+			if err := s.reach(&groups[i], groups, m); err != nil {
+				return err
+			}
 		}
 		if again, err := apart(groups); err != nil {
 			return err
@@ -308,19 +375,28 @@ func apart(groups []group) (again bool, err error) {
 	return again, nil
 }
 
+// errFull is what is said where a counter can neither be made nor shared.
+var errFull = fmt.Errorf("penstock: %w: its memory is full of counters that are in use: raise MaxBytes", ErrStoreUnavailable)
+
 // reach finds or makes the record of a group.
-func (s *MemoryStore) reach(g *group, groups []group, m moment) {
+func (s *MemoryStore) reach(g *group, groups []group, m moment) error {
 	for {
-		if g.n, g.head, g.count = s.lookup(g.hashed); g.n == 0 {
-			if !s.insert(g, groups, m) {
-				s.share(g)
+		if s.findGroup(g); g.n == 0 {
+			if s.insert(g, groups, m) {
+				continue
 			}
+			if g.shared {
+				return errFull
+			}
+			s.share(g)
 			continue
 		}
 		if s.laidOut(g) {
-			return
+			return nil
 		}
-		s.relay(g, m)
+		if !s.relay(g, m) {
+			return errFull
+		}
 	}
 }
 
@@ -424,7 +500,7 @@ func (s *MemoryStore) finish(charges []Charge, lay *layout, h *head, m moment, t
 			t.used, t.state = t.used+c.Amount, sl.ready.Charged(t.state, c.Amount)
 			put(&words[sl.first], uint64(t.state))
 		default:
-			t = s.take(sl, words, m.now, t, c.Amount)
+			t = s.take(sl, words, m.now, t, c.Amount, c.pool())
 		}
 		c.Used, c.Shared = t.used, false
 		switch {
@@ -461,27 +537,36 @@ func duration(us int64) time.Duration {
 // Adjust implements [Store].
 func (s *MemoryStore) Adjust(_ context.Context, now time.Time, adjustments []Adjustment) (time.Time, error) {
 	m := s.moment(now)
+	var err error
 	for i := range adjustments {
-		s.adjust(&adjustments[i], m)
+		if e := s.adjust(&adjustments[i], m); e != nil {
+			err = e
+		}
+	}
+	if err != nil {
+		return time.Time{}, err
 	}
 	return time.UnixMicro(m.now), nil
 }
 
-func (s *MemoryStore) adjust(a *Adjustment, m moment) {
+func (s *MemoryStore) adjust(a *Adjustment, m moment) error {
 	c := a.Charge
 	a.Over = 0
 	g := group{first: c, lay: s.layoutOf(c.Limits), shared: c.Shared, nth: c.nth}
 	if c.Shared {
 		s.share(&g)
 	} else {
-		g.hashed = s.index.key.sum(c.Key)
+		s.name(&g, c)
 	}
 	for {
-		if g.n, g.head, _ = s.lookup(g.hashed); g.n == 0 {
+		if s.findGroup(&g); g.n == 0 {
 			if a.Delta <= 0 {
-				return // nothing is left of what was taken
+				return nil // nothing is left of what was taken
 			}
 			if !s.insert(&g, nil, m) {
+				if g.shared {
+					return errFull
+				}
 				s.share(&g)
 				c.Shared, c.nth = true, 0
 			}
@@ -500,9 +585,10 @@ func (s *MemoryStore) adjust(a *Adjustment, m moment) {
 	switch {
 	case to == nil:
 	case a.Delta > 0:
-		used := s.add(to, words, m, a.Delta)
+		used := s.add(to, words, m, a.Delta, c.pool())
 		a.Over = min(a.Delta, max(0, used-to.whole))
 	case a.Delta < 0:
 		s.refund(to, words, m, from, a.At.UnixMicro(), -a.Delta)
 	}
+	return nil
 }

@@ -65,17 +65,18 @@ func (s *MemoryStore) lookup(h hashed) (n number, d *head, count uint64) {
 		if uint32(e>>32) != tag || uint32(e) == removed {
 			continue
 		}
-		d = s.records.at(number(e))
+		d = s.pages.record(number(e))
 		if count = d.mu.Count(); d.is(h) {
 			return number(e), d, count
 		}
 	}
 }
 
-// makeRoom rebuilds the table when one entry more would fill it too much. Where
-// it would grow it asks room, and returns false when that refuses. The shard
-// is locked.
-func (x *shard) makeRoom(room func(bytes int64) bool) bool {
+// makeRoom rebuilds the table when one entry more would fill it too much, and
+// reports whether there is room for that entry. Where the table has to grow and
+// its memory may not, those who are kept fill it up to the last entry but one,
+// at which probes end. The shard is locked.
+func (s *MemoryStore) makeRoom(x *shard, from pool) bool {
 	old := x.table.Load()
 	if 4*(x.filled+1) <= 3*len(old.entries) {
 		return true
@@ -84,8 +85,16 @@ func (x *shard) makeRoom(room func(bytes int64) bool) bool {
 	for 2*(x.live+1) > size {
 		size *= 2
 	}
-	if !room(8 * int64(size-len(old.entries))) {
-		return false
+	if grown := 8 * int64(size-len(old.entries)); !s.budget.table(from, grown) {
+		switch {
+		case from != kept:
+			return false
+		case x.filled+1 < len(old.entries):
+			return true
+		case x.live+1 == len(old.entries):
+			return false
+		}
+		size = len(old.entries)
 	}
 	t := newTable(size)
 	for i := range old.entries {

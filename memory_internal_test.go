@@ -269,54 +269,6 @@ func TestMemoryStoreIndexAgainstAMap(t *testing.T) {
 	})
 }
 
-// TestRingsAgainstAMap takes and gives back rings at random: none overlaps
-// another, and an empty page serves any length.
-func TestRingsAgainstAMap(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var s rings
-		pages := 0
-		room := func(int64) bool { pages++; return true }
-		live := map[ring]uint64{}
-		stamp := uint64(0)
-		for range rapid.IntRange(1, 3000).Draw(t, "steps") {
-			if rand.IntN(5) < 3 {
-				r := s.take(2+rand.IntN(127), room)
-				if _, twice := live[r]; r == 0 || twice {
-					t.Fatalf("ring %d", r)
-				}
-				stamp++
-				for i := range s.at(r) {
-					s.at(r)[i] = stamp
-				}
-				live[r] = stamp
-				continue
-			}
-			for r, stamp := range live {
-				for i, w := range s.at(r) {
-					if w != stamp {
-						t.Fatalf("word %d of a ring of %d was overwritten", i, len(s.at(r)))
-					}
-				}
-				s.give(r)
-				delete(live, r)
-				break
-			}
-		}
-		for r := range live {
-			s.give(r)
-		}
-		before := pages
-		for range before * pageWords / 128 {
-			if s.take(128, room) == 0 {
-				t.Fatal("no ring")
-			}
-		}
-		if pages != before {
-			t.Fatalf("%d pages, %d were enough before", pages, before)
-		}
-	})
-}
-
 // TestApart: a record that was dropped and given to another of the request's
 // keys before it was locked is found again; only a key that is shared is wrong.
 func TestApart(t *testing.T) {

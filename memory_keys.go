@@ -13,21 +13,6 @@ import (
 // than one, so that what is idle goes faster than new keys come.
 const sweepOnInsert = 4
 
-// room asks whether so many bytes more are within the bounds, and takes them.
-func (s *MemoryStore) room(bytes int64) bool {
-	if s.bytes.Add(bytes) <= s.maxBytes.Load()-s.reserve.Load()*bytesAKept {
-		return true
-	}
-	s.bytes.Add(-bytes)
-	return false
-}
-
-// keptRoom is room for those who have it reserved.
-func (s *MemoryStore) keptRoom(bytes int64) bool {
-	s.bytes.Add(bytes)
-	return true
-}
-
 // insert makes a record for the key of the group, or finds the one that was
 // made meanwhile. It returns false when the key is new, has no room reserved,
 // and the store is full.
@@ -42,26 +27,25 @@ func (s *MemoryStore) insert(g *group, groups []group, m moment) bool {
 		return true
 	}
 	s.sweepSome(x, sweepOnInsert, groups, m)
-	room, bound := s.room, s.maxKeys.Load()-s.reserve.Load()
-	if g.first.Keep || g.shared {
-		room, bound = s.keptRoom, math.MaxInt64
+	from, bound := g.pool(), s.maxKeys.Load()-s.reserve.Load()
+	if from == kept {
+		bound = math.MaxInt64
 	}
 	if s.keys.Add(1) > bound && !s.makeSpace(x, bound, groups, m) {
 		s.keys.Add(-1)
 		return false
 	}
-	var ok bool
-	if x.makeRoom(room) {
-		g.n, ok = s.records.take(g.lay.class, room)
+	if s.makeRoom(x, from) {
+		g.n = s.pages.take(g.lay.class, from, s.budget.take)
 	}
-	if !ok {
+	if g.n == 0 {
 		s.keys.Add(-1)
 		return false
 	}
 	for !s.hold(g.lay, 1) {
 		g.lay = s.cacheLayout(g.first.Limits)
 	}
-	head := s.records.at(g.n)
+	head := s.pages.record(g.n)
 	words := head.words(g.lay)
 	for i := range g.lay.slots {
 		g.lay.slots[i].fresh(words)
@@ -111,48 +95,87 @@ func (d *head) occupy(h hashed, l *layout) {
 
 // relay lays out the record of the group's key anew, so that it begins with
 // the group's limits. Limits that it had before and that still count something
-// stay behind them.
-func (s *MemoryStore) relay(g *group, m moment) {
+// stay behind them. It returns false, with the record as it was, when there is
+// no memory for one that is larger than what the key has.
+func (s *MemoryStore) relay(g *group, m moment) bool {
 	x := &s.index.shards[g.hashed.shard()]
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := s.find(g.hashed)
 	if n == 0 {
-		return
+		return true
 	}
-	head := s.records.at(n)
+	head := s.pages.record(n)
 	head.mu.Lock()
 	defer head.mu.Unlock()
 	old := s.layout(head.layout.Load())
 	words := head.words(old)
 	g.lay = s.layoutOf(g.first.Limits)
 	if old == g.lay || old.prefix == g.lay {
-		return
+		return true
 	}
 	next := s.nextLayout(old, words, g, m)
+	to := s.placeFor(next, n, g.pool())
+	if to == 0 {
+		s.hold(next, -1)
+		return false
+	}
 	fresh := make([]uint64, classWords[next.class])
 	for i := range next.slots {
 		sl := &next.slots[i]
 		sl.fresh(fresh)
 		if from := old.find(&sl.gauge); from != nil {
-			s.convert(from, words, sl, fresh, m)
+			s.convert(from, words, sl, fresh, m, g.pool())
 		}
 	}
 	for i := range old.slots {
 		s.free(&old.slots[i], words)
 	}
 	s.hold(old, -1)
-	if next.class == old.class {
-		putAll(words, fresh)
+	if to == n {
+		putAll(head.words(next), fresh)
 		head.layout.Store(next.id)
-		return
+		return true
 	}
-	to, _ := s.records.take(next.class, s.keptRoom) // a key that is in keeps its room
-	toHead := s.records.at(to)
+	toHead := s.pages.record(to)
 	putAll(toHead.words(next), fresh)
 	toHead.occupy(g.hashed, next)
 	x.replace(g.hashed, n, to)
 	s.vacate(head, n)
+	return true
+}
+
+// placeFor returns a record for a key that has the record n and gets the layout
+// next: n itself where it is of the right size, or larger and there is no other;
+// 0 where there is none.
+func (s *MemoryStore) placeFor(next *layout, n number, from pool) (to number) {
+	class := s.pages.size(n)
+	if class == next.class {
+		return n
+	}
+	if to = s.pages.take(next.class, from, s.budget.take); to == 0 && next.class < class {
+		return n
+	}
+	if to == 0 && from == newcomers {
+		to = s.pages.take(next.class, moved, s.budget.take)
+	}
+	return to
+}
+
+// pool is whose memory the group's record is to be.
+func (g *group) pool() pool {
+	if g.shared {
+		return kept
+	}
+	return g.first.pool()
+}
+
+// pool is whose memory the charge's counter is to be.
+func (c *Charge) pool() pool {
+	if c.Keep {
+		return kept
+	}
+	return newcomers
 }
 
 func putAll(to, from []uint64) {
@@ -194,7 +217,7 @@ func (s *MemoryStore) vacate(h *head, n number) {
 	h.hash.Store(0)
 	h.tail.Store(0)
 	h.layout.Store(0)
-	s.records.give(n)
+	s.pages.give(n)
 }
 
 // Sweep drops all counters on which nothing is left, and returns how many keys
@@ -220,6 +243,7 @@ func (s *MemoryStore) Sweep(now time.Time) int {
 		}
 	}
 	s.dropLayouts()
+	s.pages.trim(s.budget.take)
 	return dropped
 }
 
@@ -255,7 +279,7 @@ func reached(groups []group, n number) bool {
 // since mostly something is. One that is in use is not idle, so nobody waits
 // for its lock. The shard of its key is locked.
 func (s *MemoryStore) drop(n number, m moment) bool {
-	head := s.records.at(n)
+	head := s.pages.record(n)
 	l := s.layout(head.layout.Load())
 	words := head.words(l)
 	if !s.allIdle(l, words, m) || !head.mu.TryLock() {

@@ -243,22 +243,3 @@ func TestLockOrder(t *testing.T) {
 		t.Errorf("%d keys are left, want %d", st.Keys, keys)
 	}
 }
-
-// TestRingsForAnyone: a reader without a lock may ask for what is no ring.
-func TestRingsForAnyone(t *testing.T) {
-	var s rings
-	if s.at(ring(2)<<40|1) != nil {
-		t.Error("words of no page")
-	}
-	r := s.take(4, func(int64) bool { return true })
-	if len(s.at(r)) != 4 {
-		t.Errorf("a ring of %d", len(s.at(r)))
-	}
-	rnd := rand.New(rand.NewPCG(1, 1))
-	for range 10_000 {
-		r := ring(rnd.Uint64() >> rnd.IntN(64) & (1<<ringBits - 1))
-		if w := s.at(r); w != nil && (len(w) == 0 || len(w) > 128) {
-			t.Fatalf("%x: %d words", r, len(w))
-		}
-	}
-}

@@ -296,7 +296,7 @@ func (d *restored) counter(sl *slot) bool {
 func (d *restored) put(sl *slot, w []uint64) {
 	switch sl.kind {
 	case kindSliding:
-		d.store.pack(w, &d.steps, sl.sliding())
+		d.store.pack(w, &d.steps, sl.sliding(), newcomers)
 	case kindFixed:
 		w[0], w[1] = uint64(d.counted.End), uint64(d.counted.Used)
 	case kindBucket:
@@ -312,28 +312,23 @@ func (d *restored) admit(h hashed, l *layout) []uint64 {
 		d.fail("a key stands there twice", nil)
 		return nil
 	}
-	room := func(bytes int64) bool {
-		if s.bytes.Add(bytes) <= s.maxBytes.Load() {
-			return true
-		}
-		s.bytes.Add(-bytes)
-		return false
-	}
 	x := &s.index.shards[h.shard()]
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if !x.makeRoom(room) {
-		d.left++
-		return nil
+	var n number
+	// Nobody knows here who is kept. All of the memory is for what counts.
+	for from := newcomers; n == 0 && from < pools; from++ {
+		if s.makeRoom(x, from) {
+			n = s.pages.take(l.class, from, s.budget.take)
+		}
 	}
-	n, ok := s.records.take(l.class, room)
-	if !ok {
+	if n == 0 {
 		d.left++
 		return nil
 	}
 	s.hold(l, 1)
 	s.keys.Add(1)
-	head := s.records.at(n)
+	head := s.pages.record(n)
 	words := head.words(l)
 	for i := range l.slots {
 		l.slots[i].fresh(words)

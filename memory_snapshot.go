@@ -93,7 +93,7 @@ func (e *snapshot) shard(x *shard) {
 
 // record appends the key of a record, if something counts there.
 func (e *snapshot) record(tag uint32, n number) {
-	head := e.store.records.at(n)
+	head := e.store.pages.record(n)
 	head.mu.Lock()
 	defer head.mu.Unlock()
 	l := e.store.layout(head.layout.Load())

@@ -27,7 +27,7 @@ func (s *MemoryStore) load(w []uint64, one *[1]uint64) algorithm.Steps {
 	w0, w2 := atomic.LoadUint64(&w[0]), atomic.LoadUint64(&w[2])
 	st := algorithm.Steps{Newest: int64(w0) >> 8, Len: int(w0 & 0xff), Total: int64(atomic.LoadUint64(&w[1]))}
 	if w2 != 0 {
-		st.Ring = s.rings.at(ring(w2 & (1<<ringBits - 1)))
+		st.Ring = s.pages.ring(ring(w2 & (1<<ringBits - 1)))
 		st.Head = int(w2 >> ringBits)
 	}
 	if st.Ring == nil {
@@ -46,24 +46,24 @@ func (s *MemoryStore) save(w []uint64, st *algorithm.Steps) {
 	} else if st.Len > 1 {
 		put(&w[2], uint64(r)|uint64(st.Head)<<ringBits)
 	} else {
-		s.rings.give(r)
+		s.pages.give(r.number())
 		put(&w[2], 0)
 	}
 }
 
 // widen gives the state a ring of at least so many words. Where there is no
 // memory it leaves the state as it is.
-func (s *MemoryStore) widen(w []uint64, st *algorithm.Steps, words int) {
-	r := s.rings.take(words, s.room)
+func (s *MemoryStore) widen(w []uint64, st *algorithm.Steps, words int, from pool) {
+	r := s.pages.takeRing(words, from, s.budget.take)
 	if r == 0 {
 		return
 	}
-	wide := s.rings.at(r)
+	wide := s.pages.ring(r)
 	for i := range st.Len {
 		atomic.StoreUint64(&wide[i], st.Ring[(st.Head+i)&(len(st.Ring)-1)])
 	}
 	if old := ring(w[2] & (1<<ringBits - 1)); old != 0 {
-		s.rings.give(old)
+		s.pages.give(old.number())
 	}
 	put(&w[2], uint64(r))
 	st.Ring, st.Head = wide, 0
@@ -153,7 +153,7 @@ func (sl *slot) reset(t tally, m moment) int64 {
 // take charges cost to the slot, whether it fits or not, and returns how it
 // stands then. The record is locked, and is as it was when it was checked, with
 // the tally that is given.
-func (s *MemoryStore) take(sl *slot, words []uint64, now int64, t tally, cost int64) tally {
+func (s *MemoryStore) take(sl *slot, words []uint64, now int64, t tally, cost int64, from pool) tally {
 	if sl.kind == kindBucket {
 		t.state = sl.ready.Charged(t.state, cost)
 		t.used += cost
@@ -174,7 +174,7 @@ func (s *MemoryStore) take(sl *slot, words []uint64, now int64, t tally, cost in
 		st, p := s.load(w, &one), sl.sliding()
 		p.Advance(&st, now)
 		if st.Len == len(st.Ring) && p.Opens(&st, now) {
-			s.widen(w, &st, st.Len+1)
+			s.widen(w, &st, st.Len+1, from)
 		}
 		p.Take(&st, now, cost)
 		s.save(w, &st)
@@ -193,14 +193,14 @@ func (s *MemoryStore) take(sl *slot, words []uint64, now int64, t tally, cost in
 
 // newest is the word of the newest step in the ring of a sliding window.
 func (s *MemoryStore) newest(w []uint64) *uint64 {
-	r := s.rings.at(ring(w[2] & (1<<ringBits - 1)))
+	r := s.pages.ring(ring(w[2] & (1<<ringBits - 1)))
 	return &r[(int(w[2]>>ringBits)+int(w[0]&0xff)-1)&(len(r)-1)]
 }
 
 // add charges amount to the slot now, whether it fits or not, and returns what
 // is used then. The record is locked.
-func (s *MemoryStore) add(sl *slot, words []uint64, m moment, amount int64) (used int64) {
-	return s.take(sl, words, m.now, s.check(sl, words, m, 0), amount).used
+func (s *MemoryStore) add(sl *slot, words []uint64, m moment, amount int64, from pool) (used int64) {
+	return s.take(sl, words, m.now, s.check(sl, words, m, 0), amount, from).used
 }
 
 // used is what counts in the slot now.
@@ -253,14 +253,14 @@ func (s *MemoryStore) free(sl *slot, words []uint64) {
 		return
 	}
 	if r := ring(words[sl.first+2] & (1<<ringBits - 1)); r != 0 {
-		s.rings.give(r)
+		s.pages.give(r.number())
 		put(&words[sl.first+2], 0)
 	}
 }
 
 // convert makes the fresh slot to continue what from counted, as [Store]
 // promises when a limit changes.
-func (s *MemoryStore) convert(from *slot, old []uint64, to *slot, words []uint64, m moment) {
+func (s *MemoryStore) convert(from *slot, old []uint64, to *slot, words []uint64, m moment, whose pool) {
 	if s.idle(from, old, m) {
 		return // it might as well have been dropped
 	}
@@ -283,18 +283,18 @@ func (s *MemoryStore) convert(from *slot, old []uint64, to *slot, words []uint64
 		var room [algorithm.RingCap]uint64
 		next := algorithm.Steps{Ring: room[:]}
 		p.Remap(&st, to.sliding(), &next)
-		s.pack(w, &next, to.sliding())
+		s.pack(w, &next, to.sliding(), whose)
 	default:
 		if sum := s.used(from, old, m); sum > 0 {
-			s.add(to, words, m, sum)
+			s.add(to, words, m, sum, whose)
 		}
 	}
 }
 
 // pack puts away a state whose ring is not the store's, into fresh words.
-func (s *MemoryStore) pack(w []uint64, st *algorithm.Steps, p algorithm.Sliding) {
+func (s *MemoryStore) pack(w []uint64, st *algorithm.Steps, p algorithm.Sliding, from pool) {
 	if st.Len > 1 {
-		s.widen(w, st, st.Len)
+		s.widen(w, st, st.Len, from)
 		if w[2] == 0 { // no memory: all of it counts as long as the newest
 			var one [1]uint64
 			sum := algorithm.Steps{Ring: one[:]}

@@ -32,8 +32,29 @@ func BenchmarkDecision(b *testing.B) {
 				}
 				measure(b, s, w.traffic(), w.quota)
 			}
+			if len(w.traffic().keys) > 1 {
+				return
+			}
+			for _, a := range algorithms {
+				open := func(q quota) (func() decide, func()) { return byHandle(limitsOf(a.algorithm, 1, q)) }
+				measure(b, subject{name: "penstock-" + a.name + "-handle", open: open}, w.traffic(), w.quota)
+			}
 		})
 	}
+}
+
+// byHandle is one key that is charged by a handle, as listed callers are.
+func byHandle(limits *penstock.Limits) (func() decide, func()) {
+	store := newStore()
+	handle := penstock.NewHandle(callerName(0))
+	return func() decide {
+		var charges []penstock.Charge
+		return func(_ string, now time.Time) bool {
+			charges = limits.AppendCharges(charges[:0], handle.Key(), &one)
+			charges[0].Handle = handle
+			return take(store, now, charges)
+		}
+	}, nothing
 }
 
 // measure runs one subject as a benchmark of its name, opened once however

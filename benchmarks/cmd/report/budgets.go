@@ -56,7 +56,7 @@ func budgets(r results) []budget {
 	}
 	all := []budget{
 		{"bucket, hot", 25, r.median(decision("hot", "penstock-bucket"), cpu), "ns"},
-		{"bucket, hot, by a handle (none yet)", 12, math.NaN(), "ns"},
+		{"bucket, hot, by a handle", 12, r.median(decision("hot", "penstock-bucket-handle"), cpu), "ns"},
 		{"bucket, zipf, of the best peer", 1.0 / 3, worst, "x"},
 		{"bucket, zipf, of sync.Map + CAS", 0.65, r.ratio(decision("zipf", "penstock-bucket"), decision("zipf", "gcra-syncmap"), cpu), "x"},
 		{"own clock, in reads of the clock", 1.1, clock, "x"},
