@@ -31,6 +31,10 @@ func newPuppet(t testing.TB) *puppet {
 }
 
 func (p *puppet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/queue" { // it works on nothing
+		_, _ = io.WriteString(w, `{"queue_running": [], "queue_pending": []}`)
+		return
+	}
 	body, _ := io.ReadAll(r.Body)
 	p.asked <- string(body)
 	a := &puppetAnswer{ResponseWriter: w, r: r}

@@ -315,6 +315,9 @@ func (r *rig) until(what string, is func() bool) {
 func (r *rig) idle() {
 	r.t.Helper()
 	r.until("requests end", func() bool { return r.running == 0 })
+	if r.Jobs.Open() > 0 {
+		eventually(r.t, "jobs end", func() bool { return r.Jobs.Open() == 0 })
+	}
 }
 
 // alone waits until nobody is connected any more, so that no request can come.
