@@ -55,7 +55,8 @@ func printMemory(w io.Writer, c *config.Config, p *policy.Policy) error {
 	stats := store.Stats()
 	perCaller := (stats.Keys + measured - 1) / measured
 	r := c.RateLimiting
-	room := min(r.MaxKeys/perCaller, r.MaxMemory/(stats.Bytes/measured+1))
+	memory := r.MaxMemory - r.MaxMemory/8 // the rest is never newcomers'
+	room := min(r.MaxKeys/perCaller, memory/(stats.Bytes/measured+1))
 	_, err := fmt.Fprintf(w, "\nA million callers who have asked once (%s) take about %d MB, as measured with %d.\nmax_keys and max_memory have room for about %d of them.\n",
 		most, round(stats.Bytes*(1_000_000/measured)/1_000_000), measured, round(room))
 	return err
