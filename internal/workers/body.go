@@ -47,6 +47,9 @@ func (x *exchange) clientGone() bool { return x.ctx.Err() != nil || x.broken.Loa
 // Read reads the worker's answer, and ends the exchange with it.
 func (x *exchange) Read(p []byte) (int, error) {
 	n, err := x.body.Read(p)
+	if n > 0 {
+		x.worker.heard.Add(1)
+	}
 	switch {
 	case err == nil:
 	case err == io.EOF:

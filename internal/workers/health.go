@@ -67,10 +67,13 @@ func (p *Pool) watch(ctx context.Context, w *worker) {
 		case <-w.poke: // this check is the one that is asked for
 		default:
 		}
-		began := time.Now()
-		err := p.check(ctx, w)
+		began, heard := time.Now(), w.heard.Load()
+		answered, err := p.check(ctx, w)
 		if ctx.Err() != nil {
 			return
+		}
+		if !answered && w.heard.Load() != heard {
+			err = nil // it is too busy with requests to answer anything else
 		}
 		next := time.Now().Add(p.checked(w, err))
 		timer.Reset(time.Until(next))
@@ -92,9 +95,9 @@ func (p *Pool) watch(ctx context.Context, w *worker) {
 	}
 }
 
-// check asks a worker how it is. Any status below 500 is well: one that does not
-// know the path is alive.
-func (p *Pool) check(ctx context.Context, w *worker) error {
+// check asks a worker how it is, and reports whether it said so. Any status below
+// 500 is well, and so is 501: one that does not know the path, or GET, is alive.
+func (p *Pool) check(ctx context.Context, w *worker) (answered bool, err error) {
 	p.mu.Lock()
 	path, timeout := p.policy.HealthPath, min(p.policy.HealthInterval, checkTimeout)
 	transport, bearer := w.transport, w.bearer
@@ -111,14 +114,14 @@ func (p *Pool) check(ctx context.Context, w *worker) error {
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return cause(ctx, err)
+		return false, cause(ctx, err)
 	}
 	_, _ = io.CopyN(io.Discard, resp.Body, checkBytes) // its end, for the sake of the connection
 	_ = resp.Body.Close()
-	if resp.StatusCode >= 500 {
-		return fmt.Errorf("%s is answered with %d", path, resp.StatusCode)
+	if resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented {
+		return true, fmt.Errorf("%s is answered with %d", path, resp.StatusCode)
 	}
-	return nil
+	return true, nil
 }
 
 // checked takes in a check, and returns the time until the next one.

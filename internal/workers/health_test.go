@@ -47,6 +47,9 @@ func TestChecks(t *testing.T) {
 `},
 		{"a route that it does not have", watching, []step{
 			{0, answers(404), Up, "", 1},
+			{10 * seconds, answers(501), Up, "", 2},
+			{20 * seconds, nil, Up, "", 3},
+			{30 * seconds, nil, Up, "", 4},
 		}, `level=INFO msg="the worker is up" worker=http://a.test
 `},
 		{"one failure is none", watching, []step{

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/modelname"
@@ -54,6 +55,7 @@ type worker struct {
 	http1 *http1        // for what is plain; nil: for nothing
 	poke  chan struct{} // asks for a check now
 	added time.Time
+	heard atomic.Uint32 // changes whenever something of an answer comes
 
 	// The pool's lock guards what follows. This much is looked at for each
 	// request.
