@@ -63,7 +63,6 @@ func (c *class) push(p *place) {
 	}
 	c.waiting++
 	c.queued = c.queued.plus(p.charge)
-	p.waiting = true
 }
 
 // remove takes a waiter out, who gets nothing unless charge follows.
@@ -80,7 +79,6 @@ func (c *class) remove(p *place) {
 	c.crowd.move(u, u.waiting+1)
 	c.waiting--
 	c.queued = c.queued.minus(p.charge)
-	p.waiting = false
 	c.rest(u)
 }
 
@@ -97,7 +95,6 @@ func (c *class) next() *place {
 	c.crowd.move(u, u.waiting+1)
 	c.waiting--
 	c.queued = c.queued.minus(p.charge)
-	p.waiting = false
 	return p
 }
 

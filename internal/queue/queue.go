@@ -83,40 +83,41 @@ func (q *Queue) Enter(ctx context.Context, ask Ask) (Slot, error) {
 	if ask.Class > traffic.ClassBulk {
 		ask.Class = traffic.ClassDefault
 	}
-	if s, ok := q.pass(&ask); ok {
+	if p := q.pass(&ask); p != nil {
+		s := Slot{place: p, turn: p.turn}
 		q.mu.Unlock()
 		return s, nil
 	}
-	p, position, err := q.join(&ask, q.now())
-	if err != nil {
-		q.mu.Unlock()
-		return Slot{}, err
-	}
+	now := q.now()
+	p, position, err := q.join(&ask, now)
 	timeout := q.options.Timeout
 	q.mu.Unlock()
-	return q.wait(ctx, p, position, timeout, ask.Progress)
+	if err != nil {
+		return Slot{}, err
+	}
+	return q.wait(ctx, p, position, now, timeout, ask.Progress)
 }
 
-// pass lets a newcomer straight in if nobody waits and nothing is lacking. q.mu
-// is held.
-func (q *Queue) pass(ask *Ask) (Slot, bool) {
+// pass lets a newcomer straight in if nobody waits and nothing is lacking, else
+// it returns nil. q.mu is held.
+func (q *Queue) pass(ask *Ask) *place {
 	if q.options.Slots == 0 && !q.bucket.on { // nobody waits, and nothing is worth knowing
-		p := q.spare.take()
+		p := q.spare.take(q)
 		p.class, p.since = ask.Class, unread
 		q.line.classes[p.class].held++
-		return q.grant(p), true
+		return q.grant(p)
 	}
 	if q.line.waiting > 0 && q.bucket.on {
 		q.fill(q.now()) // the alarm may be late
 	}
 	if q.line.waiting > 0 || !q.slotFree() {
-		return Slot{}, false
+		return nil
 	}
 	now, measured := unread, q.hold.measures()
 	if measured || q.bucket.on {
 		now = q.now()
 		if q.bucket.wait(now, 0) > 0 {
-			return Slot{}, false
+			return nil
 		}
 		q.bucket.take(now)
 	}
@@ -129,13 +130,13 @@ func (q *Queue) pass(ask *Ask) (Slot, bool) {
 	p := q.place(ask, nil)
 	p.since = now
 	q.line.classes[p.class].pass(p)
-	return q.grant(p), true
+	return q.grant(p)
 }
 
 // place makes a place for a newcomer, whose caller is looked up unless it is
 // given. q.mu is held.
 func (q *Queue) place(ask *Ask, u *caller) *place {
-	p := q.spare.take()
+	p := q.spare.take(q)
 	p.class, p.weight, p.charge = ask.Class, ask.Weight, charged(ask.Cost, ask.Weight)
 	if u == nil {
 		u = q.line.classes[p.class].callers.get(ask.Caller)
@@ -145,10 +146,10 @@ func (q *Queue) place(ask *Ask, u *caller) *place {
 }
 
 // grant counts the slot that p is given. q.mu is held.
-func (q *Queue) grant(p *place) Slot {
+func (q *Queue) grant(p *place) *place {
 	q.held++
 	q.counts.Granted++
-	return Slot{queue: q, place: p, turn: p.turn}
+	return p
 }
 
 // join puts a newcomer in the line and returns at which position, or says why
@@ -180,11 +181,11 @@ func (q *Queue) join(ask *Ask, now time.Duration) (p *place, position int, err e
 		u = nil // it may have been forgotten by that
 	}
 	p = q.place(ask, u)
-	p.since, p.deadline = now, now+q.options.Timeout
+	p.since = now
 	q.line.push(p)
 	q.counts.Waited++
 	if yields != nil {
-		yields.answer <- &FullError{Reason: PushedOut, RetryAfter: q.estimate(now)}
+		yields.refuse(&FullError{Reason: PushedOut, RetryAfter: q.estimate(now)})
 	}
 	q.fill(now) // for the alarm; a bucket token may also have come since pass looked
 	return p, before + 1, nil
@@ -196,20 +197,20 @@ const progressEvery = time.Second
 // wait blocks until p, which joined the line, has a slot or loses its place.
 // Whatever wakes it, what happened first under the lock is what counts, so that
 // a grant racing with the timer or with ctx is neither lost nor given twice.
-func (q *Queue) wait(ctx context.Context, p *place, position int, timeout time.Duration, progress func(int, time.Duration)) (Slot, error) {
-	var answer, gone error
+func (q *Queue) wait(ctx context.Context, p *place, position int, joined, timeout time.Duration, progress func(int, time.Duration)) (Slot, error) {
+	var gone error
 	answered := false
 	for d := timeout; ; {
 		last := true // the timer is the timeout
 		if progress != nil {
-			d = q.tell(p, progress)
+			d = q.tell(p, joined+timeout, progress)
 			if last = d <= progressEvery; !last {
 				d = progressEvery
 			}
 		}
 		p.arm(d)
 		select {
-		case answer = <-p.answer:
+		case <-p.answer:
 			answered = true
 		case <-p.timer.C:
 		case <-ctx.Done():
@@ -217,8 +218,8 @@ func (q *Queue) wait(ctx context.Context, p *place, position int, timeout time.D
 		gone = ctx.Err()
 
 		q.mu.Lock()
-		if !answered && !p.waiting {
-			answer = <-p.answer // sent under the lock, so it is there
+		if !answered && !p.waiting() {
+			<-p.answer // sent under the lock, so it is there
 			answered = true
 		}
 		if answered || last || gone != nil {
@@ -230,15 +231,15 @@ func (q *Queue) wait(ctx context.Context, p *place, position int, timeout time.D
 	if !answered {
 		return Slot{}, q.leave(p, gone)
 	}
-	return q.take(p, position, answer, gone)
+	return q.take(p, position, joined, gone)
 }
 
 // tell tells the client of p how it stands, unless it no longer waits, and
 // returns how long is left to its deadline.
-func (q *Queue) tell(p *place, progress func(int, time.Duration)) (left time.Duration) {
+func (q *Queue) tell(p *place, deadline time.Duration, progress func(int, time.Duration)) (left time.Duration) {
 	q.mu.Lock()
 	now := q.now()
-	if p.waiting {
+	if p.waiting() {
 		ahead := p.caller.ahead(p)
 		before := q.line.before(p.class, p.caller, ahead, p.number)
 		wait := q.predict(before, before+1, now)
@@ -248,7 +249,7 @@ func (q *Queue) tell(p *place, progress func(int, time.Duration)) (left time.Dur
 		now = q.now()
 	}
 	q.mu.Unlock()
-	return max(0, p.deadline-now)
+	return max(0, deadline-now)
 }
 
 // leave takes p out of the line, for which its time is up or whose client has
@@ -272,11 +273,13 @@ func (q *Queue) leave(p *place, gone error) error {
 // take gives p's client what p was answered. If it has gone, nothing was sent
 // for it: the slot goes on, and the bucket token and the charge go back. q.mu is
 // held.
-func (q *Queue) take(p *place, position int, answer, gone error) (Slot, error) {
+func (q *Queue) take(p *place, position int, joined time.Duration, gone error) (Slot, error) {
 	switch {
-	case answer != nil:
+	case p.refused != nil:
+		err := p.refused
+		p.refused = nil
 		q.spare.give(p)
-		return Slot{}, answer
+		return Slot{}, err
 	case gone != nil:
 		q.counts.Left++
 		q.line.classes[p.class].correct(p, work{})
@@ -284,7 +287,7 @@ func (q *Queue) take(p *place, position int, answer, gone error) (Slot, error) {
 		q.release(p, q.now())
 		return Slot{}, gone
 	}
-	return Slot{queue: q, place: p, turn: p.turn, position: position, waited: p.waited}, nil
+	return Slot{p, p.turn, position, p.since - joined}, nil
 }
 
 // Stop turns everybody away who waits or comes later, with ErrStopped. Those
@@ -299,7 +302,7 @@ func (q *Queue) Stop() {
 		for c.waiting > 0 {
 			p := c.ranking.first().caller.first
 			q.line.remove(p)
-			p.answer <- ErrStopped
+			p.refuse(ErrStopped)
 		}
 	}
 }
@@ -339,11 +342,8 @@ func (q *Queue) fill(now time.Duration) {
 		}
 		q.bucket.take(now)
 		p := q.line.next()
-		p.waited = now - p.since
 		p.since = now
-		q.held++
-		q.counts.Granted++
-		p.answer <- nil
+		q.grant(p).answer <- struct{}{}
 	}
 	q.alarm.disarm()
 }

@@ -125,7 +125,8 @@ func (r *ranking) remove(k key) {
 	r.rows = slices.Delete(r.rows, i, i+1)
 }
 
-// rank returns how many go before k.
+// rank returns how many go before k. It counts from the nearer end, where most
+// newcomers are: those who were away at the front, those just served at the back.
 func (r *ranking) rank(k key) int {
 	if r.len == 0 {
 		return 0
@@ -136,8 +137,15 @@ func (r *ranking) rank(k key) int {
 	if j < at.len && at.seats[j].key == k {
 		n--
 	}
-	for i++; i < len(r.rows); i++ {
-		n += r.rows[i].len
+	if i < len(r.rows)/2 {
+		n += r.len - at.len
+		for _, behind := range r.rows[:i] {
+			n -= behind.len
+		}
+		return n
+	}
+	for _, before := range r.rows[i+1:] {
+		n += before.len
 	}
 	return n
 }
