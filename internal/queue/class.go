@@ -86,11 +86,12 @@ func (c *class) remove(p *place) {
 func (c *class) next() *place {
 	u := c.ranking.first().caller
 	p := u.first
-	c.ranking.remove(u.key())
 	u.remove(p)
 	c.charge(p)
 	if u.waiting > 0 {
-		c.ranking.insert(u.key(), u)
+		c.ranking.requeue(u.key())
+	} else {
+		c.ranking.pop()
 	}
 	c.crowd.move(u, u.waiting+1)
 	c.waiting--
