@@ -198,8 +198,6 @@ const progressEvery = time.Second
 // Whatever wakes it, what happened first under the lock is what counts, so that
 // a grant racing with the timer or with ctx is neither lost nor given twice.
 func (q *Queue) wait(ctx context.Context, p *place, position int, joined, timeout time.Duration, progress func(int, time.Duration)) (Slot, error) {
-	var gone error
-	answered := false
 	for d := timeout; ; {
 		last := true // the timer is the timeout
 		if progress != nil {
@@ -211,27 +209,23 @@ func (q *Queue) wait(ctx context.Context, p *place, position int, joined, timeou
 		p.arm(d)
 		select {
 		case <-p.answer:
-			answered = true
+			return q.take(p, position, joined, ctx.Err())
 		case <-p.timer.C:
 		case <-ctx.Done():
 		}
-		gone = ctx.Err()
-
-		q.mu.Lock()
-		if !answered && !p.waiting() {
-			<-p.answer // sent under the lock, so it is there
-			answered = true
+		gone := ctx.Err()
+		if !last && gone == nil {
+			continue
 		}
-		if answered || last || gone != nil {
-			break
+		q.mu.Lock()
+		if p.waiting() {
+			defer q.mu.Unlock()
+			return Slot{}, q.leave(p, gone)
 		}
 		q.mu.Unlock()
+		<-p.answer // sent under the lock, so it is there
+		return q.take(p, position, joined, gone)
 	}
-	defer q.mu.Unlock()
-	if !answered {
-		return Slot{}, q.leave(p, gone)
-	}
-	return q.take(p, position, joined, gone)
 }
 
 // tell tells the client of p how it stands, unless it no longer waits, and
@@ -271,23 +265,23 @@ func (q *Queue) leave(p *place, gone error) error {
 }
 
 // take gives p's client what p was answered. If it has gone, nothing was sent
-// for it: the slot goes on, and the bucket token and the charge go back. q.mu is
-// held.
+// for it: the slot goes on, and the bucket token and the charge go back.
 func (q *Queue) take(p *place, position int, joined time.Duration, gone error) (Slot, error) {
-	switch {
-	case p.refused != nil:
-		err := p.refused
+	if p.refused == nil && gone == nil {
+		return Slot{p, p.turn, position, p.since - joined}, nil // p is its client's alone by now
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := p.refused; err != nil {
 		p.refused = nil
 		q.spare.give(p)
 		return Slot{}, err
-	case gone != nil:
-		q.counts.Left++
-		q.line.classes[p.class].correct(p, work{})
-		q.bucket.refund()
-		q.release(p, q.now())
-		return Slot{}, gone
 	}
-	return Slot{p, p.turn, position, p.since - joined}, nil
+	q.counts.Left++
+	q.line.classes[p.class].correct(p, work{})
+	q.bucket.refund()
+	q.release(p, q.now())
+	return Slot{}, gone
 }
 
 // Stop turns everybody away who waits or comes later, with ErrStopped. Those
