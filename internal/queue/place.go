@@ -18,7 +18,7 @@ type place struct {
 	charge     work   // what the caller's counter holds of this stay, or will once it is granted
 	returns    uint64 // the caller's, when the charge was made
 	number     uint64 // in the order of arrival
-	ahead      uint64 // the caller's heads that have to go before it, counted as caller.heads is
+	nth        uint64 // among the caller's waiters since it last had none
 
 	since time.Duration // of the line, then of the slot; unread where the hold is not measured
 
