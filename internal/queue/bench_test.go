@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -152,7 +153,7 @@ func BenchmarkJoinAndRelease(b *testing.B) {
 				next := join()
 				held.Release()
 				<-next.answer
-				held = Slot{queue: q, place: next, turn: next.turn}
+				held = Slot{place: next, turn: next.turn}
 			}
 		})
 	}
@@ -179,6 +180,9 @@ func BenchmarkHandover(b *testing.B) {
 						s.Release()
 					}
 				}()
+			}
+			for q.Stats().Waiting < waiting-1 { // so that their start is not measured
+				runtime.Gosched()
 			}
 			b.ReportAllocs()
 			for b.Loop() {

@@ -4,12 +4,17 @@ package queue
 // waiter nor a slot.
 const mostIdle = 16_384
 
-// caller is what is known of one caller within one class.
+// caller is what is known of one caller within one class. It fills two cache
+// lines: where there are many callers, to fetch them is most of the work.
 type caller struct {
-	name string
-
 	// served is the virtual counter; see class.
 	served work
+
+	first, last *place // its waiters, first come first served
+	waiting     int
+	queued      work // their charges
+	held        int  // its slots
+
 	// returns counts how often it was lifted, or would have been. What a stay
 	// from before the last return turns out not to have been served lowers the
 	// counter by no more than lead, its distance then from what it was lifted
@@ -17,16 +22,10 @@ type caller struct {
 	returns uint64
 	lead    work
 
-	first, last *place // its waiters, first come first served
-	waiting     int
-	queued      work   // their charges
-	heads       uint64 // how many of its waiters went, in whatever way, when they were the first
-	held        int    // its slots
-
 	lessRecent, moreRecent *caller // neighbours in the crowd
 
-	kept  bool // in the heap of those who may be forgotten
-	keyed work // by this
+	name string
+	kept bool // in the heap of those who may be forgotten
 }
 
 func (c *caller) key() key { return key{c.served, c.first.number} }
@@ -35,12 +34,11 @@ func (c *caller) idle() bool { return c.waiting == 0 && c.held == 0 }
 
 // push puts a waiter behind the caller's others.
 func (c *caller) push(p *place) {
-	p.ahead = c.heads + uint64(c.waiting)
 	p.prev, p.next = c.last, nil
 	if c.last == nil {
-		c.first = p
+		c.first, p.nth = p, 0
 	} else {
-		c.last.next = p
+		c.last.next, p.nth = p, c.last.nth+1
 	}
 	c.last = p
 	c.waiting++
@@ -51,7 +49,6 @@ func (c *caller) push(p *place) {
 func (c *caller) remove(p *place) {
 	if p.prev == nil {
 		c.first = p.next
-		c.heads++
 	} else {
 		p.prev.next = p.next
 	}
@@ -65,13 +62,10 @@ func (c *caller) remove(p *place) {
 	c.queued = c.queued.minus(p.charge)
 }
 
-// ahead returns how many of the caller's waiters go before p: exactly, but for
-// those who left from the midst of them.
+// ahead returns how many of the caller's waiters go before p; of those who left,
+// not being the first, some may be counted until all before them have gone.
 func (c *caller) ahead(p *place) int {
-	if c.first == p {
-		return 0
-	}
-	return int(min(p.ahead-c.heads, uint64(c.waiting-1)))
+	return int(min(p.nth-c.first.nth, uint64(c.waiting-1)))
 }
 
 // callers is all that are remembered of one class: whoever has a waiter or a
@@ -82,8 +76,14 @@ func (c *caller) ahead(p *place) int {
 // idle, or be keyed by less than its counter. The zero callers are empty.
 type callers struct {
 	byName map[string]*caller
-	heap   []*caller
+	heap   []idler
 	spare  []*caller
+}
+
+// idler is a caller in the heap, keyed by what its counter was.
+type idler struct {
+	keyed  work
+	caller *caller
 }
 
 const mostSpareCallers = 256
@@ -111,17 +111,17 @@ func (s *callers) get(name string) *caller {
 // nil for nobody.
 func (s *callers) rest(c *caller) (forgotten *caller) {
 	if !c.kept { // else it is keyed by no more than its counter: that never falls below where it last rested
-		c.kept, c.keyed = true, c.served
-		s.heap = append(s.heap, c)
+		c.kept = true
+		s.heap = append(s.heap, idler{c.served, c})
 		s.up(len(s.heap) - 1)
 	}
 	if len(s.heap) <= mostIdle {
 		return nil
 	}
 	for {
-		least := s.heap[0]
-		if least.keyed.less(least.served) {
-			least.keyed = least.served
+		least := s.heap[0].caller
+		if s.heap[0].keyed.less(least.served) {
+			s.heap[0].keyed = least.served
 			s.down(0)
 			continue
 		}
@@ -145,8 +145,8 @@ func (s *callers) reuse(c *caller) {
 
 func (s *callers) pop() {
 	last := len(s.heap) - 1
-	s.heap[0].kept = false
-	s.heap[0], s.heap[last] = s.heap[last], nil
+	s.heap[0].caller.kept = false
+	s.heap[0], s.heap[last] = s.heap[last], idler{}
 	s.heap = s.heap[:last]
 	s.down(0)
 }

@@ -1,8 +1,11 @@
 package queue
 
 import (
+	"slices"
 	"strconv"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // TestCallersAreBounded floods the queue with fresh names: no more than mostIdle
@@ -43,7 +46,7 @@ func TestCallersAreBounded(t *testing.T) {
 		}
 	}
 	for i, u := range c.callers.heap {
-		if !u.kept || i > 0 && u.keyed.less(c.callers.heap[(i-1)/2].keyed) {
+		if !u.caller.kept || i > 0 && u.keyed.less(c.callers.heap[(i-1)/2].keyed) {
 			t.Fatalf("the heap is out of order at %d", i)
 		}
 	}
@@ -68,6 +71,36 @@ func TestCallersAreBounded(t *testing.T) {
 	early.Release()
 	if n := len(c.callers.byName); n != mostIdle {
 		t.Errorf("%d callers are remembered when all are idle, want %d", n, mostIdle)
+	}
+}
+
+// TestHolderIsNotForgotten: a caller that came back since it was idle stays,
+// though its counter is the least.
+func TestHolderIsNotForgotten(t *testing.T) {
+	q, err := New(Options{Slots: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	enter := func(name string) Slot {
+		s, err := q.Enter(t.Context(), Ask{Caller: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	enter("a").Release()
+	held := enter("a")
+	held.place.caller.served = work{}
+	for i := range mostIdle {
+		enter(strconv.Itoa(i)).Release()
+	}
+	c := &q.line.classes[0].callers
+	if c.byName["a"] != held.place.caller || len(c.byName) != mostIdle+1 || len(c.heap) != mostIdle {
+		t.Errorf("%d callers are remembered, %d of them in the heap", len(c.byName), len(c.heap))
+	}
+	held.Release()
+	if len(c.byName) != mostIdle || len(c.heap) != mostIdle {
+		t.Errorf("%d callers are remembered, %d of them in the heap, when all are idle", len(c.byName), len(c.heap))
 	}
 }
 
@@ -107,4 +140,37 @@ func TestForgottenCallerGainsNothing(t *testing.T) {
 	if got, want := s.place.caller.served, charged(mostIdle+2, 1); got != want {
 		t.Errorf("a fresh name is at %v, want %v", got, want)
 	}
+}
+
+// TestAhead compares with a count along the line: how many go before somebody is
+// exact while nobody left from between, and else never too few.
+func TestAhead(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var c caller
+		var line []*place
+		between := false // has somebody left from there, since the caller last had no waiter
+		t.Repeat(map[string]func(*rapid.T){
+			"push": func(*rapid.T) {
+				p := new(place)
+				c.push(p)
+				line = append(line, p)
+			},
+			"remove": func(t *rapid.T) {
+				if len(line) == 0 {
+					t.Skip("nobody waits")
+				}
+				i := rapid.IntRange(0, len(line)-1).Draw(t, "which")
+				c.remove(line[i])
+				between = len(line) > 1 && (between || i > 0 && i < len(line)-1)
+				line = slices.Delete(line, i, i+1)
+			},
+			"": func(t *rapid.T) {
+				for i, p := range line {
+					if got := c.ahead(p); got < i || got > len(line)-1 || !between && got != i || i == 0 && got != 0 {
+						t.Fatalf("%d before number %d of %d", got, i, len(line))
+					}
+				}
+			},
+		})
+	})
 }

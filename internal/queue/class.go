@@ -63,7 +63,6 @@ func (c *class) push(p *place) {
 	}
 	c.waiting++
 	c.queued = c.queued.plus(p.charge)
-	p.waiting = true
 }
 
 // remove takes a waiter out, who gets nothing unless charge follows.
@@ -80,7 +79,6 @@ func (c *class) remove(p *place) {
 	c.crowd.move(u, u.waiting+1)
 	c.waiting--
 	c.queued = c.queued.minus(p.charge)
-	p.waiting = false
 	c.rest(u)
 }
 
@@ -88,16 +86,16 @@ func (c *class) remove(p *place) {
 func (c *class) next() *place {
 	u := c.ranking.first().caller
 	p := u.first
-	c.ranking.remove(u.key())
 	u.remove(p)
 	c.charge(p)
 	if u.waiting > 0 {
-		c.ranking.insert(u.key(), u)
+		c.ranking.requeue(u.key())
+	} else {
+		c.ranking.pop()
 	}
 	c.crowd.move(u, u.waiting+1)
 	c.waiting--
 	c.queued = c.queued.minus(p.charge)
-	p.waiting = false
 	return p
 }
 

@@ -39,9 +39,9 @@ func (d *drive) enter(a Ask) {
 func (d *drive) try(a Ask) error {
 	d.q.mu.Lock()
 	defer d.q.mu.Unlock()
-	if s, ok := d.q.pass(&a); ok {
-		d.slots = append(d.slots, s)
-		d.asks[s.place] = a
+	if p := d.q.pass(&a); p != nil {
+		d.slots = append(d.slots, Slot{place: p, turn: p.turn})
+		d.asks[p] = a
 		return nil
 	}
 	p, _, err := d.q.join(&a, d.q.now())
@@ -71,11 +71,11 @@ func (d *drive) next() Ask {
 		d.t.Fatal("nobody was let in")
 	}
 	p := d.pending[i]
-	if err := <-p.answer; err != nil {
-		d.t.Fatal(err)
+	if <-p.answer; p.refused != nil {
+		d.t.Fatal(p.refused)
 	}
 	d.pending = slices.Delete(d.pending, i, i+1)
-	d.slots = append(d.slots, Slot{queue: d.q, place: p, turn: p.turn})
+	d.slots = append(d.slots, Slot{place: p, turn: p.turn})
 	return d.asks[p]
 }
 

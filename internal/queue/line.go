@@ -21,7 +21,7 @@ type line struct {
 // push adds a waiter, whose class, caller and charge are set.
 func (l *line) push(p *place) {
 	if p.answer == nil {
-		p.answer = make(chan error, 1)
+		p.answer = make(chan struct{}, 1)
 	}
 	p.number = l.arrived
 	l.arrived++

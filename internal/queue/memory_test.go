@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"reflect"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -56,6 +57,13 @@ func TestMemoryAfterARush(t *testing.T) {
 	}
 	if got, want := q.Stats(), (Stats{Granted: 2 * mostSpare}); got != want {
 		t.Errorf("stats %+v, want %+v", got, want)
+	}
+}
+
+// TestSlotIsSmall: see there.
+func TestSlotIsSmall(t *testing.T) {
+	if words := reflect.TypeFor[Slot]().Size() / reflect.TypeFor[uintptr]().Size(); words > 4 {
+		t.Errorf("a Slot has %d words, want at most 4", words)
 	}
 }
 

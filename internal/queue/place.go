@@ -9,8 +9,8 @@ import (
 // place is one request's stay: in the line, then in flight. It is reused for
 // the next stay when this one has ended.
 type place struct {
+	queue      *Queue
 	prev, next *place // neighbours among the caller's waiters, or in the chain of spare places
-	waiting    bool   // in the line
 	turn       uint64 // which stay this is: a Slot of an earlier one is void
 	class      traffic.Class
 	caller     *caller // nil where nothing is limited
@@ -18,16 +18,26 @@ type place struct {
 	charge     work   // what the caller's counter holds of this stay, or will once it is granted
 	returns    uint64 // the caller's, when the charge was made
 	number     uint64 // in the order of arrival
-	ahead      uint64 // the caller's heads that have to go before it, counted as caller.heads is
+	nth        uint64 // among the caller's waiters since it last had none
 
-	since    time.Duration // of the line, then of the slot; unread where the hold is not measured
-	deadline time.Duration
-	waited   time.Duration
+	since time.Duration // of the line, then of the slot; unread where the hold is not measured
 
-	// answer takes the one answer that a waiter gets: nil for a slot, else
-	// why there is none. Both are made by the first stay that waits.
-	answer chan error
-	timer  *time.Timer
+	// answer is told once that the wait is over, refused before that why there
+	// is no slot, if there is none. The channel and the timer are made by the
+	// first stay that waits.
+	answer  chan struct{}
+	refused error
+	timer   *time.Timer
+}
+
+// waiting reports whether p, which joined the line and has taken no answer, is
+// still in it. Its queue's mu is held.
+func (p *place) waiting() bool { return len(p.answer) == 0 }
+
+// refuse tells p, which was taken out of the line, why it gets no slot.
+func (p *place) refuse(why error) {
+	p.refused = why
+	p.answer <- struct{}{}
 }
 
 // arm starts the timer. Since Go 1.23 it need not be stopped after a stay: it
@@ -50,11 +60,11 @@ type spare struct {
 	len   int
 }
 
-// take returns a place for a new stay.
-func (s *spare) take() *place {
+// take returns a place for a new stay in q, whose own the spare ones are.
+func (s *spare) take(q *Queue) *place {
 	p := s.first
 	if p == nil {
-		return new(place)
+		return &place{queue: q}
 	}
 	s.first, p.next = p.next, nil
 	s.len--

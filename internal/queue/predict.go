@@ -82,8 +82,11 @@ func (l *line) before(at traffic.Class, u *caller, ahead int, number uint64) int
 		if ahead > 0 {
 			others-- // the caller itself
 		}
-		mean, _ := c.queued.over(uint64(c.waiting))
-		rounds := max(1, reach.minus(floor).coarse()/max(1, mean.coarse()))
+		rounds := uint64(1)
+		if others > 0 && floor.less(reach) {
+			mean, _ := c.queued.over(uint64(c.waiting))
+			rounds = max(1, reach.minus(floor).coarse()/max(1, mean.coarse()))
+		}
 		n += int(min(times(others, rounds), uint64(c.waiting-own)))
 	}
 	above := 0

@@ -83,40 +83,41 @@ func (q *Queue) Enter(ctx context.Context, ask Ask) (Slot, error) {
 	if ask.Class > traffic.ClassBulk {
 		ask.Class = traffic.ClassDefault
 	}
-	if s, ok := q.pass(&ask); ok {
+	if p := q.pass(&ask); p != nil {
+		s := Slot{place: p, turn: p.turn}
 		q.mu.Unlock()
 		return s, nil
 	}
-	p, position, err := q.join(&ask, q.now())
-	if err != nil {
-		q.mu.Unlock()
-		return Slot{}, err
-	}
+	now := q.now()
+	p, position, err := q.join(&ask, now)
 	timeout := q.options.Timeout
 	q.mu.Unlock()
-	return q.wait(ctx, p, position, timeout, ask.Progress)
+	if err != nil {
+		return Slot{}, err
+	}
+	return q.wait(ctx, p, position, now, timeout, ask.Progress)
 }
 
-// pass lets a newcomer straight in if nobody waits and nothing is lacking. q.mu
-// is held.
-func (q *Queue) pass(ask *Ask) (Slot, bool) {
+// pass lets a newcomer straight in if nobody waits and nothing is lacking, else
+// it returns nil. q.mu is held.
+func (q *Queue) pass(ask *Ask) *place {
 	if q.options.Slots == 0 && !q.bucket.on { // nobody waits, and nothing is worth knowing
-		p := q.spare.take()
+		p := q.spare.take(q)
 		p.class, p.since = ask.Class, unread
 		q.line.classes[p.class].held++
-		return q.grant(p), true
+		return q.grant(p)
 	}
 	if q.line.waiting > 0 && q.bucket.on {
 		q.fill(q.now()) // the alarm may be late
 	}
 	if q.line.waiting > 0 || !q.slotFree() {
-		return Slot{}, false
+		return nil
 	}
 	now, measured := unread, q.hold.measures()
 	if measured || q.bucket.on {
 		now = q.now()
 		if q.bucket.wait(now, 0) > 0 {
-			return Slot{}, false
+			return nil
 		}
 		q.bucket.take(now)
 	}
@@ -129,13 +130,13 @@ func (q *Queue) pass(ask *Ask) (Slot, bool) {
 	p := q.place(ask, nil)
 	p.since = now
 	q.line.classes[p.class].pass(p)
-	return q.grant(p), true
+	return q.grant(p)
 }
 
 // place makes a place for a newcomer, whose caller is looked up unless it is
 // given. q.mu is held.
 func (q *Queue) place(ask *Ask, u *caller) *place {
-	p := q.spare.take()
+	p := q.spare.take(q)
 	p.class, p.weight, p.charge = ask.Class, ask.Weight, charged(ask.Cost, ask.Weight)
 	if u == nil {
 		u = q.line.classes[p.class].callers.get(ask.Caller)
@@ -145,10 +146,10 @@ func (q *Queue) place(ask *Ask, u *caller) *place {
 }
 
 // grant counts the slot that p is given. q.mu is held.
-func (q *Queue) grant(p *place) Slot {
+func (q *Queue) grant(p *place) *place {
 	q.held++
 	q.counts.Granted++
-	return Slot{queue: q, place: p, turn: p.turn}
+	return p
 }
 
 // join puts a newcomer in the line and returns at which position, or says why
@@ -180,11 +181,11 @@ func (q *Queue) join(ask *Ask, now time.Duration) (p *place, position int, err e
 		u = nil // it may have been forgotten by that
 	}
 	p = q.place(ask, u)
-	p.since, p.deadline = now, now+q.options.Timeout
+	p.since = now
 	q.line.push(p)
 	q.counts.Waited++
 	if yields != nil {
-		yields.answer <- &FullError{Reason: PushedOut, RetryAfter: q.estimate(now)}
+		yields.refuse(&FullError{Reason: PushedOut, RetryAfter: q.estimate(now)})
 	}
 	q.fill(now) // for the alarm; a bucket token may also have come since pass looked
 	return p, before + 1, nil
@@ -196,49 +197,43 @@ const progressEvery = time.Second
 // wait blocks until p, which joined the line, has a slot or loses its place.
 // Whatever wakes it, what happened first under the lock is what counts, so that
 // a grant racing with the timer or with ctx is neither lost nor given twice.
-func (q *Queue) wait(ctx context.Context, p *place, position int, timeout time.Duration, progress func(int, time.Duration)) (Slot, error) {
-	var answer, gone error
-	answered := false
+func (q *Queue) wait(ctx context.Context, p *place, position int, joined, timeout time.Duration, progress func(int, time.Duration)) (Slot, error) {
 	for d := timeout; ; {
 		last := true // the timer is the timeout
 		if progress != nil {
-			d = q.tell(p, progress)
+			d = q.tell(p, joined+timeout, progress)
 			if last = d <= progressEvery; !last {
 				d = progressEvery
 			}
 		}
 		p.arm(d)
 		select {
-		case answer = <-p.answer:
-			answered = true
+		case <-p.answer:
+			return q.take(p, position, joined, ctx.Err())
 		case <-p.timer.C:
 		case <-ctx.Done():
 		}
-		gone = ctx.Err()
-
-		q.mu.Lock()
-		if !answered && !p.waiting {
-			answer = <-p.answer // sent under the lock, so it is there
-			answered = true
+		gone := ctx.Err()
+		if !last && gone == nil {
+			continue
 		}
-		if answered || last || gone != nil {
-			break
+		q.mu.Lock()
+		if p.waiting() {
+			defer q.mu.Unlock()
+			return Slot{}, q.leave(p, gone)
 		}
 		q.mu.Unlock()
+		<-p.answer // sent under the lock, so it is there
+		return q.take(p, position, joined, gone)
 	}
-	defer q.mu.Unlock()
-	if !answered {
-		return Slot{}, q.leave(p, gone)
-	}
-	return q.take(p, position, answer, gone)
 }
 
 // tell tells the client of p how it stands, unless it no longer waits, and
 // returns how long is left to its deadline.
-func (q *Queue) tell(p *place, progress func(int, time.Duration)) (left time.Duration) {
+func (q *Queue) tell(p *place, deadline time.Duration, progress func(int, time.Duration)) (left time.Duration) {
 	q.mu.Lock()
 	now := q.now()
-	if p.waiting {
+	if p.waiting() {
 		ahead := p.caller.ahead(p)
 		before := q.line.before(p.class, p.caller, ahead, p.number)
 		wait := q.predict(before, before+1, now)
@@ -248,7 +243,7 @@ func (q *Queue) tell(p *place, progress func(int, time.Duration)) (left time.Dur
 		now = q.now()
 	}
 	q.mu.Unlock()
-	return max(0, p.deadline-now)
+	return max(0, deadline-now)
 }
 
 // leave takes p out of the line, for which its time is up or whose client has
@@ -270,21 +265,23 @@ func (q *Queue) leave(p *place, gone error) error {
 }
 
 // take gives p's client what p was answered. If it has gone, nothing was sent
-// for it: the slot goes on, and the bucket token and the charge go back. q.mu is
-// held.
-func (q *Queue) take(p *place, position int, answer, gone error) (Slot, error) {
-	switch {
-	case answer != nil:
-		q.spare.give(p)
-		return Slot{}, answer
-	case gone != nil:
-		q.counts.Left++
-		q.line.classes[p.class].correct(p, work{})
-		q.bucket.refund()
-		q.release(p, q.now())
-		return Slot{}, gone
+// for it: the slot goes on, and the bucket token and the charge go back.
+func (q *Queue) take(p *place, position int, joined time.Duration, gone error) (Slot, error) {
+	if p.refused == nil && gone == nil {
+		return Slot{p, p.turn, position, p.since - joined}, nil // p is its client's alone by now
 	}
-	return Slot{queue: q, place: p, turn: p.turn, position: position, waited: p.waited}, nil
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := p.refused; err != nil {
+		p.refused = nil
+		q.spare.give(p)
+		return Slot{}, err
+	}
+	q.counts.Left++
+	q.line.classes[p.class].correct(p, work{})
+	q.bucket.refund()
+	q.release(p, q.now())
+	return Slot{}, gone
 }
 
 // Stop turns everybody away who waits or comes later, with ErrStopped. Those
@@ -299,7 +296,7 @@ func (q *Queue) Stop() {
 		for c.waiting > 0 {
 			p := c.ranking.first().caller.first
 			q.line.remove(p)
-			p.answer <- ErrStopped
+			p.refuse(ErrStopped)
 		}
 	}
 }
@@ -339,11 +336,8 @@ func (q *Queue) fill(now time.Duration) {
 		}
 		q.bucket.take(now)
 		p := q.line.next()
-		p.waited = now - p.since
 		p.since = now
-		q.held++
-		q.counts.Granted++
-		p.answer <- nil
+		q.grant(p).answer <- struct{}{}
 	}
 	q.alarm.disarm()
 }

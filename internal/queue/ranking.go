@@ -105,6 +105,28 @@ func (r *ranking) remove(k key) {
 	i, j := r.find(k)
 	at := &r.rows[i]
 	copy(at.seats[j:], at.seats[j+1:at.len])
+	r.shrink(i)
+}
+
+// pop unseats the first.
+func (r *ranking) pop() { r.shrink(len(r.rows) - 1) }
+
+// requeue seats the first anew, under k.
+func (r *ranking) requeue(k key) {
+	front := &r.rows[len(r.rows)-1]
+	if first := front.len - 1; r.len == 1 || first > 0 && k.before(front.seats[first-1].key) {
+		front.seats[first].key = k // it stays the first
+		front.close()
+		return
+	}
+	c := r.first().caller
+	r.pop()
+	r.insert(k, c)
+}
+
+// shrink takes the first seat of a row, which nobody sits on any more, away.
+func (r *ranking) shrink(i int) {
+	at := &r.rows[i]
 	at.len--
 	at.seats[at.len] = seat{}
 	r.len--
@@ -125,7 +147,8 @@ func (r *ranking) remove(k key) {
 	r.rows = slices.Delete(r.rows, i, i+1)
 }
 
-// rank returns how many go before k.
+// rank returns how many go before k. It counts from the nearer end, where most
+// newcomers are: those who were away at the front, those just served at the back.
 func (r *ranking) rank(k key) int {
 	if r.len == 0 {
 		return 0
@@ -136,8 +159,15 @@ func (r *ranking) rank(k key) int {
 	if j < at.len && at.seats[j].key == k {
 		n--
 	}
-	for i++; i < len(r.rows); i++ {
-		n += r.rows[i].len
+	if i < len(r.rows)/2 {
+		n += r.len - at.len
+		for _, behind := range r.rows[:i] {
+			n -= behind.len
+		}
+		return n
+	}
+	for _, before := range r.rows[i+1:] {
+		n += before.len
 	}
 	return n
 }

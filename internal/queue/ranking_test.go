@@ -37,11 +37,19 @@ func TestRanking(t *testing.T) {
 					model = slices.Delete(model, i, i+1)
 				}
 			},
-			"remove the first": func(t *rapid.T) {
+			"pop": func(t *rapid.T) {
 				for range min(len(model), rapid.IntRange(1, 2*rowSize).Draw(t, "n")) {
-					r.remove(r.first().key)
+					r.pop()
 					model = model[1:]
 				}
+			},
+			"requeue": func(t *rapid.T) {
+				if len(model) == 0 {
+					t.Skip("nobody is seated")
+				}
+				model[0].key = key{work{lo: rapid.Uint64Max(100).Draw(t, "served")}, number}
+				number++
+				r.requeue(model[0].key)
 			},
 			"": func(t *rapid.T) {
 				slices.SortFunc(model, func(a, b seat) int {
