@@ -21,7 +21,7 @@ type account struct {
 	workServed int64
 	first      []time.Duration // to the first token, of those who had one
 	streaming  time.Duration   // from the first token to the last, over all
-	tokens     int64           // of output, the first ones aside
+	tokens     int64           // of output, the first of each aside
 }
 
 func (a *account) add(b *account) {
@@ -51,8 +51,11 @@ func (s *sender) note(q standin.Request, e ending) {
 		s.accounts[q.Caller] = a
 	}
 	a.add(&one)
-	if e.fate == refused {
+	switch {
+	case e.fate == refused:
 		s.refusals[e.status]++
+	case e.fate == failed && s.failure == nil:
+		s.failure = e.err
 	}
 }
 
@@ -81,7 +84,7 @@ func (s *sender) summarize() {
 	all := s.all()
 	fmt.Fprintln(s.Out)
 	table := tabwriter.NewWriter(s.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "client\tasked\tanswered\trefused\tgave up\tfailed\tunder way\tasked of all\tserved of all\tserved of asked\tfirst token: half\t90 %\t99 %\ta token\t")
+	fmt.Fprintln(table, "client\tasked\tanswered\trefused\tgave up\tfailed\tunder way\tasked of all\tserved of all\tserved of asked\tfirst token: 50 %\t90 %\t99 %\ta token\t")
 	row := func(name string, a *account) {
 		pause := "-"
 		if a.tokens > 0 {
@@ -106,7 +109,16 @@ func (s *sender) summarize() {
 		}
 		fmt.Fprintf(s.Out, "\nRefused by status: %s.\n", strings.Join(by, ", "))
 	}
-	fmt.Fprint(s.Out, "\nAsked and served: input tokens, and output tokens twice.\n")
+	if s.failure != nil {
+		fmt.Fprintf(s.Out, "\nThe first failure: %v.\n", s.failure)
+	}
+	fmt.Fprintf(s.Out, "\nAsked and served are input tokens, and output tokens twice. Output came at %d tokens a second.\n", s.rate(all))
+}
+
+// rate is how many output tokens came in a second of the trace, over all of it.
+func (s *sender) rate(all *account) int64 {
+	n := all.tokens + int64(len(all.first))
+	return int64(float64(n)/(time.Since(s.began)*time.Duration(s.Speed)).Seconds() + 0.5)
 }
 
 // wait is a percentile of the times to the first token, in the trace's time.

@@ -69,6 +69,7 @@ type sender struct {
 	mu       sync.Mutex
 	accounts map[int]*account // by client of the trace
 	refusals map[int]int      // by status
+	failure  error            // the first one
 }
 
 // fate is what became of a request.
@@ -90,6 +91,7 @@ type ending struct {
 	tokens int64         // of the answer that came
 	first  time.Duration // to the first of them
 	last   time.Duration // to the last
+	err    error         // of one that failed
 }
 
 // errPatience says that a client has waited for too long.
@@ -105,13 +107,13 @@ func (s *sender) send(ctx context.Context, q standin.Request) (e ending) {
 		impatient = time.AfterFunc(s.Patience/time.Duration(s.Speed), func() { leave(errPatience) })
 		defer impatient.Stop()
 	}
-	broken := func() ending {
-		e.fate = failed
+	broken := func(err error) ending {
 		select {
 		case <-over:
 			e.fate = underWay
 		default:
-			if errors.Is(context.Cause(ctx), errPatience) {
+			e.fate, e.err = failed, err
+			if errors.Is(err, errPatience) || errors.Is(context.Cause(ctx), errPatience) {
 				e.fate = gaveUp
 			}
 		}
@@ -121,7 +123,7 @@ func (s *sender) send(ctx context.Context, q standin.Request) (e ending) {
 	turn := (s.sent.Add(1) - 1) % uint64(len(s.To))
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.To[turn]+"/v1/chat/completions", bytes.NewReader(body))
 	if err != nil {
-		return broken()
+		return broken(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Authorization", fmt.Sprintf("Bearer trace-%d", q.Caller))
@@ -129,13 +131,13 @@ func (s *sender) send(ctx context.Context, q standin.Request) (e ending) {
 	began := time.Now()
 	resp, err := s.client.Do(r)
 	if err != nil {
-		return broken()
+		return broken(err)
 	}
 	defer resp.Body.Close()
 	e.status = resp.StatusCode
 	if e.status != http.StatusOK {
 		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-			return broken()
+			return broken(err)
 		}
 		e.fate = refused
 		return e
@@ -149,7 +151,7 @@ func (s *sender) send(ctx context.Context, q standin.Request) (e ending) {
 			if e.tokens == 0 {
 				e.first = e.last
 				if s.Patience > 0 && !impatient.Stop() {
-					return broken()
+					return broken(errPatience)
 				}
 			}
 			e.tokens++
@@ -157,8 +159,10 @@ func (s *sender) send(ctx context.Context, q standin.Request) (e ending) {
 			done = done || bytes.HasPrefix(line, []byte("data: [DONE]"))
 		case errors.Is(err, io.EOF) && done:
 			return e
+		case errors.Is(err, io.EOF):
+			return broken(errors.New("the stream ended without data: [DONE]"))
 		default:
-			return broken()
+			return broken(err)
 		}
 	}
 }
