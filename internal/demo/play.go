@@ -102,7 +102,7 @@ func (s *sender) send(ctx context.Context, q standin.Request) (e ending) {
 	over := ctx.Done()
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
-	impatient := &time.Timer{}
+	var impatient *time.Timer
 	if s.Patience > 0 {
 		impatient = time.AfterFunc(s.Patience/time.Duration(s.Speed), func() { leave(errPatience) })
 		defer impatient.Stop()
@@ -145,6 +145,9 @@ func (s *sender) send(ctx context.Context, q standin.Request) (e ending) {
 	lines := bufio.NewReader(resp.Body)
 	for done := false; ; {
 		line, err := lines.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			err = nil // a long line comes in parts, of which the first says what it is
+		}
 		switch {
 		case err == nil && isToken(line):
 			e.last = time.Since(began)

@@ -87,6 +87,7 @@ func TestFates(t *testing.T) {
 		failure       string
 	}{
 		{standin.New(standin.Options{}).ServeHTTP, "1 1 0 0 0 0", "100.0 %", ""},
+		{faulty("huge-line"), "1 1 0 0 0 0", "100.0 %", ""},
 		{refusing(http.StatusTooManyRequests), "1 0 1 0 0 0", "0.0 %", ""},
 		{refusing(http.StatusRequestTimeout), "1 0 1 0 0 0", "0.0 %", ""},
 		{faulty("die-after=6"), "1 0 0 0 1 0", "66.7 %", "unexpected EOF"}, // the beginning and 5 tokens
