@@ -187,24 +187,32 @@ func (d *demo) stopWorkers() {
 // answered.
 func (d *demo) play(ctx context.Context) {
 	d.began = time.Now()
+	pace(ctx, d.requests(), d.Speed, d.progress, func(q standin.Request) { d.ask(ctx, q) })
+}
+
+// pace calls send with each request when it is due at that speed, each on a
+// goroutine of its own, and progress now and then. It returns when ctx has ended
+// or there are no more requests, and all sends have returned.
+func pace(ctx context.Context, requests iter.Seq[standin.Request], speed int, progress func(), send func(standin.Request)) {
+	began := time.Now()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	report := time.NewTicker(reportEvery)
 	defer report.Stop()
-	for q := range d.requests() {
-		due := time.NewTimer(q.At/time.Duration(d.Speed) - time.Since(d.began))
+	for q := range requests {
+		due := time.NewTimer(q.At/time.Duration(speed) - time.Since(began))
 		for waiting := true; waiting; {
 			select {
 			case <-due.C:
 				waiting = false
 			case <-report.C:
-				d.progress()
+				progress()
 			case <-ctx.Done():
 				due.Stop()
 				return
 			}
 		}
-		wg.Go(func() { d.ask(ctx, q) })
+		wg.Go(func() { send(q) })
 	}
 }
 

@@ -175,18 +175,23 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-func TestMedian(t *testing.T) {
+func TestPercentile(t *testing.T) {
 	for _, tt := range []struct {
-		of   []time.Duration
-		want time.Duration
+		of      []time.Duration
+		percent int
+		want    time.Duration
 	}{
-		{nil, 0},
-		{[]time.Duration{5 * time.Millisecond}, 5 * time.Millisecond},
-		{[]time.Duration{9 * time.Second, time.Second, 2 * time.Second}, 2 * time.Second},
-		{[]time.Duration{1499 * time.Microsecond}, time.Millisecond},
+		{nil, 50, 0},
+		{[]time.Duration{5}, 1, 5},
+		{[]time.Duration{5}, 100, 5},
+		{[]time.Duration{9, 1, 2}, 50, 2},
+		{[]time.Duration{9, 1}, 50, 1},
+		{[]time.Duration{9, 1}, 51, 9},
+		{[]time.Duration{4, 3, 2, 1, 5, 6, 7, 8, 9, 10}, 90, 9},
+		{[]time.Duration{4, 3, 2, 1, 5, 6, 7, 8, 9, 10}, 99, 10},
 	} {
-		if got := median(tt.of); got != tt.want {
-			t.Errorf("%v: %v, want %v", tt.of, got, tt.want)
+		if got := percentile(tt.of, tt.percent); got != tt.want {
+			t.Errorf("%d %% of %v: %v, want %v", tt.percent, tt.of, got, tt.want)
 		}
 	}
 }

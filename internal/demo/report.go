@@ -111,7 +111,7 @@ func (d *demo) summarize() {
 			by = append(by, fmt.Sprintf("%s %d", rule, n))
 		}
 		slices.Sort(by)
-		fmt.Fprintf(table, "    %s\t%d\t%d\t%d\t%d\t%d\t%v\t%s\n", name, t.asked, t.through, t.limited, t.failed, t.left, median(t.first), strings.Join(by, ", "))
+		fmt.Fprintf(table, "    %s\t%d\t%d\t%d\t%d\t%d\t%v\t%s\n", name, t.asked, t.through, t.limited, t.failed, t.left, percentile(t.first, 50).Round(time.Millisecond), strings.Join(by, ", "))
 	}
 	_ = table.Flush()
 	if d.refusal != "" {
@@ -146,15 +146,6 @@ func (d *demo) windows() {
 		fmt.Fprintf(table, "    %d\t%d\t%d\t\n", i, asked[i], n)
 	}
 	_ = table.Flush()
-}
-
-func median(d []time.Duration) time.Duration {
-	if len(d) == 0 {
-		return 0
-	}
-	d = slices.Clone(d)
-	slices.Sort(d)
-	return d[len(d)/2].Round(time.Millisecond)
 }
 
 // pretty spreads a JSON body over lines.

@@ -24,7 +24,10 @@ type fault struct {
 
 // FaultNames is what ParseFault takes, for messages and help texts.
 const FaultNames = "status=CODE, die-before-headers, die-within-headers, die-after=N, hang, hang-after=N, slow-headers=DUR, " +
-	"trickle=DUR, no-done, garbage, huge-line, early-answer, trailers, informational=N, wrong-length, usage=HOW, gzip"
+	"trickle=DUR, no-done, garbage, huge-line, early-answer, trailers, informational=N, wrong-length, usage=HOW, output=N, gzip"
+
+// MaxAnswer is the most tokens that output=N takes.
+const MaxAnswer = maxFaultCount
 
 // maxFaultCount bounds the N of a fault.
 const maxFaultCount = 1 << 20
@@ -55,6 +58,8 @@ const maxFaultCount = 1 << 20
 //	informational=N     sends N answers 103 before the real one
 //	wrong-length        declares a body longer than it is, then closes
 //	usage=HOW           reports usage as ParseUsage's HOW
+//	output=N            has answers of N tokens, where the request does not ask for
+//	                    less
 //	gzip                compresses the answer, whatever the client accepts
 func ParseFault(s string) (Fault, error) {
 	var f Fault
@@ -70,7 +75,7 @@ func ParseFault(s string) (Fault, error) {
 			part.count, err = parseCount(arg, 200, 599)
 		case "die-after", "hang-after":
 			part.count, err = parseCount(arg, 0, maxFaultCount)
-		case "informational":
+		case "informational", "output":
 			part.count, err = parseCount(arg, 1, maxFaultCount)
 		case "slow-headers", "trickle":
 			part.pause, err = parsePause(arg)

@@ -34,6 +34,8 @@ func TestParseFault(t *testing.T) {
 		{"die-after=-1", `fault die-after: "-1" is no number from 0 to 1048576`},
 		{"hang-after=9999999", `fault hang-after: "9999999" is no number from 0 to 1048576`},
 		{"informational=0", `fault informational: "0" is no number from 1 to 1048576`},
+		{"output=1048576", ""},
+		{"output=0", `fault output: "0" is no number from 1 to 1048576`},
 		{"slow-headers=1", `fault slow-headers: "1" is no duration; write one such as 20ms`},
 		{"trickle=-1s", `fault trickle: "-1s" is no duration; write one such as 20ms`},
 		{"usage=lies", `fault usage: "lies" is no way to report usage; write report, withhold, or garbage: with negative, huge, string, float or null`},
@@ -73,6 +75,24 @@ func FuzzParseFault(f *testing.F) {
 			t.Errorf("%q is %v, its parts are %v", s, fault, sum)
 		}
 	})
+}
+
+// TestOutputAsTold: an answer is as long as the header says, or as the request
+// asks for where that is less.
+func TestOutputAsTold(t *testing.T) {
+	for _, tt := range []struct{ more, want string }{
+		{"", `"completion_tokens":7`},
+		{`,"max_tokens":9`, `"completion_tokens":7`},
+		{`,"max_tokens":3`, `"completion_tokens":3`},
+	} {
+		rec := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodPost, "/v1/chat/completions", strings.NewReader(chatBody(4, tt.more)))
+		r.Header.Set("X-Standin-Fault", "output=7")
+		New(Options{Output: fixed(20)}).ServeHTTP(rec, r)
+		if !strings.Contains(rec.Body.String(), tt.want) {
+			t.Errorf("%s: no %s in %s", tt.more, tt.want, rec.Body)
+		}
+	}
 }
 
 const streamed = `{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}]}`
