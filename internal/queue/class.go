@@ -21,7 +21,8 @@ type class struct {
 	last *caller // who was served last; nil once it is forgotten, when past is its counter
 	past work
 
-	passed int // grants to other classes since this one had one, or began to wait
+	passed int  // grants to other classes since this one had one, or began to wait
+	over   work // what was charged for them
 }
 
 // floor is what a caller that comes back now is lifted to.
@@ -59,7 +60,7 @@ func (c *class) push(p *place) {
 	}
 	c.crowd.move(u, u.waiting-1)
 	if c.waiting == 0 {
-		c.passed = 0
+		c.passed, c.over = 0, work{}
 	}
 	c.waiting++
 	c.queued = c.queued.plus(p.charge)

@@ -159,8 +159,8 @@ func TestClasses(t *testing.T) {
 	d.check("iiidddbbb")
 }
 
-// TestStarvation counts the turns of classes that wait below others: each has
-// at least one of any Turns.
+// TestStarvation counts the turns of classes that wait below others, where all
+// requests are alike: each has at least one of any Turns.
 func TestStarvation(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -208,6 +208,20 @@ func TestStarvation(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestStarvationOfWork: a class whose requests are larger than those above has as
+// many turns fewer, up to a bound; one whose requests are smaller has no more turns.
+func TestStarvationOfWork(t *testing.T) {
+	for cost, want := range map[int64]int{1: 1500 / 15, 10: 1500 / 15, 11: 1500 / 17, 100: 1500 / 141, 1000: 1500 / 255, 100_000: 1500 / 255} {
+		d := newDrive(t, Options{Slots: 1})
+		d.enter(Ask{})
+		d.enterMany(1500, Ask{Caller: "i", Class: traffic.ClassInteractive, Cost: 10})
+		d.enterMany(200, Ask{Caller: "b", Class: traffic.ClassBulk, Cost: cost})
+		if n := strings.Count(d.turns(1500), "b"); n != want {
+			t.Errorf("of 1500 turns %d go to requests %.1f times as large, want %d", n, float64(cost)/10, want)
+		}
 	}
 }
 

@@ -2,9 +2,15 @@ package queue
 
 import "github.com/penstock-dev/penstock/internal/traffic"
 
-// Turns is the starvation bound: of so many grants in a row at least one goes to
-// each class that waits all the while, however much waits above it.
-const Turns = 16
+// Turns and MostTurns are the starvation bound: of so much that is served at least
+// one part in Turns goes to each class that waits all the while, however much
+// waits above it. It counts turns and work both, so that a class of few and large
+// requests does not gain by being low; but where its next request is very large,
+// one of MostTurns goes to it, whatever work that is.
+const (
+	Turns     = 16
+	MostTurns = 16 * Turns
+)
 
 // ranks are the classes in the order in which they are served.
 var ranks = [...]traffic.Class{traffic.ClassInteractive, traffic.ClassDefault, traffic.ClassBulk}
@@ -32,21 +38,24 @@ func (l *line) push(p *place) {
 // next takes out whose turn it is, and charges it; somebody must wait.
 func (l *line) next() *place {
 	turn := l.turn()
+	p := l.classes[turn].next()
 	for i := range l.classes {
-		if l.classes[i].waiting > 0 {
-			l.classes[i].passed++
+		if c := &l.classes[i]; c.waiting > 0 {
+			c.passed++
+			c.over = c.over.plus(p.charge)
 		}
 	}
 	c := &l.classes[turn]
-	c.passed = 0
+	c.passed, c.over = 0, work{}
 	l.waiting--
-	return c.next()
+	return p
 }
 
 // turn is the class that is served next: the highest that waits, unless a lower
-// one has been passed over so often that it is due. The second class is due
-// when it has been passed over Turns-1 times, the third one time earlier: should
-// both be due at once the second goes first, and the third is still in time.
+// one has been passed over so often, and by so much, that it is due. The second
+// class is due when it has been passed over Turns-1 times, the third one time
+// earlier: should both be due at once the second goes first, and the third is
+// still in time.
 func (l *line) turn() traffic.Class {
 	highest := -1
 	for i, at := range ranks {
@@ -55,7 +64,7 @@ func (l *line) turn() traffic.Class {
 		case c.waiting == 0:
 		case highest < 0:
 			highest = i
-		case c.passed >= Turns-i:
+		case c.passed >= MostTurns-i, c.passed >= Turns-i && !c.over.less(c.ranking.first().caller.first.charge.times(uint64(Turns-i))):
 			return at
 		}
 	}

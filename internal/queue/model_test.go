@@ -21,6 +21,7 @@ type model struct {
 	callers  map[modelName]*modelCaller
 	last     map[traffic.Class]*modelCaller
 	passed   map[traffic.Class]int
+	over     map[traffic.Class]*big.Int
 	changes  int
 	arrived  int
 	mean     time.Duration
@@ -58,7 +59,7 @@ func newModel(o Options) *model {
 	return &model{
 		Options: o, level: o.Burst,
 		callers: map[modelName]*modelCaller{}, last: map[traffic.Class]*modelCaller{},
-		passed: map[traffic.Class]int{}, outcomes: map[string]outcome{},
+		passed: map[traffic.Class]int{}, over: map[traffic.Class]*big.Int{}, outcomes: map[string]outcome{},
 	}
 }
 
@@ -229,7 +230,7 @@ func (m *model) enter(name string, a Ask, gone bool) {
 		m.lift(w.of, w.caller)
 	}
 	if len(m.waiters(w.of.class, nil)) == 0 {
-		m.passed[w.of.class] = 0
+		m.passed[w.of.class], m.over[w.of.class] = 0, new(big.Int)
 	}
 	m.changes++
 	w.caller.changed = m.changes
@@ -319,21 +320,33 @@ func (m *model) before(of modelName) int {
 // next is whose turn it is.
 func (m *model) next() *modelStay {
 	waits := func(c traffic.Class) bool { return len(m.waiters(c, nil)) > 0 }
+	due := func(c traffic.Class, after int64) bool {
+		if !waits(c) {
+			return false
+		}
+		much := new(big.Int).Mul(m.order(c)[0].charge, big.NewInt(after))
+		return m.passed[c] >= int(after)+240 || m.passed[c] >= int(after) && m.over[c].Cmp(much) >= 0
+	}
 	turn := traffic.ClassBulk
 	switch {
-	case waits(traffic.ClassDefault) && m.passed[traffic.ClassDefault] >= 15:
+	case due(traffic.ClassDefault, 15):
 		turn = traffic.ClassDefault
-	case waits(traffic.ClassBulk) && m.passed[traffic.ClassBulk] >= 14:
+	case due(traffic.ClassBulk, 14):
 	case waits(traffic.ClassInteractive):
 		turn = traffic.ClassInteractive
 	case waits(traffic.ClassDefault):
 		turn = traffic.ClassDefault
 	}
+	next := m.order(turn)[0]
 	for _, c := range traffic.Classes() {
 		m.passed[c]++
+		if m.over[c] == nil {
+			m.over[c] = new(big.Int)
+		}
+		m.over[c] = new(big.Int).Add(m.over[c], next.charge)
 	}
-	m.passed[turn] = 0
-	return m.order(turn)[0]
+	m.passed[turn], m.over[turn] = 0, new(big.Int)
+	return next
 }
 
 func (m *model) remove(w *modelStay) {
