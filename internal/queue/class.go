@@ -23,7 +23,15 @@ type class struct {
 
 	passed int  // grants to other classes since this one had one, or began to wait
 	over   work // what was charged for them
+	own    work // what this class's own requests turned out to be more than they were charged for, since then
 }
+
+// begin begins to count anew how the class is passed over.
+func (c *class) begin() { c.passed, c.over, c.own = 0, work{}, work{} }
+
+// asks is the work that the class's next turn is, with what its last ones still
+// stand for; somebody must wait.
+func (c *class) asks() work { return c.ranking.first().caller.first.charge.plus(c.own) }
 
 // floor is what a caller that comes back now is lifted to.
 func (c *class) floor() work {
@@ -60,7 +68,7 @@ func (c *class) push(p *place) {
 	}
 	c.crowd.move(u, u.waiting-1)
 	if c.waiting == 0 {
-		c.passed, c.over = 0, work{}
+		c.begin()
 	}
 	c.waiting++
 	c.queued = c.queued.plus(p.charge)

@@ -225,6 +225,27 @@ func TestStarvationOfWork(t *testing.T) {
 	}
 }
 
+// TestStarvationOfSurprises: a class whose requests turn out larger than they said
+// has as many turns fewer.
+func TestStarvationOfSurprises(t *testing.T) {
+	d := newDrive(t, Options{Slots: 1})
+	d.enter(Ask{})
+	d.enterMany(1500, Ask{Caller: "i", Class: traffic.ClassInteractive, Cost: 10})
+	d.enterMany(200, Ask{Caller: "b", Class: traffic.ClassBulk, Cost: 10})
+	turns := 0
+	for range 1500 {
+		if d.next().Caller == "b" {
+			turns++
+			d.slots[len(d.slots)-1].Served(70)
+		}
+	}
+	// 14 come before the first, and before each other 14 for each ten of what it asks
+	// for and of what the one before it was more.
+	if want := 1 + (1500-15)/(14*7+1); turns != want {
+		t.Errorf("%d turns, want %d", turns, want)
+	}
+}
+
 // TestStarvationCountsFromWaiting: a class that begins to wait has no turns due
 // from before.
 func TestStarvationCountsFromWaiting(t *testing.T) {

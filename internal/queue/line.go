@@ -45,10 +45,36 @@ func (l *line) next() *place {
 			c.over = c.over.plus(p.charge)
 		}
 	}
-	c := &l.classes[turn]
-	c.passed, c.over = 0, work{}
+	l.classes[turn].begin()
 	l.waiting--
 	return p
+}
+
+// correct replaces the charge of p, which holds a slot, and with it what classes
+// that wait are found to have been passed over by, or to have had themselves.
+func (l *line) correct(p *place, charge work) {
+	before := p.charge
+	l.classes[p.class].correct(p, charge)
+	if l.waiting == 0 || p.charge == before {
+		return
+	}
+	for i := range l.classes {
+		c := &l.classes[i]
+		if c.waiting == 0 {
+			continue
+		}
+		so := &c.over
+		if c == &l.classes[p.class] {
+			so = &c.own
+		}
+		if before.less(p.charge) {
+			*so = so.plus(p.charge.minus(before))
+		} else if less := before.minus(p.charge); less.less(*so) {
+			*so = so.minus(less)
+		} else {
+			*so = work{}
+		}
+	}
 }
 
 // turn is the class that is served next: the highest that waits, unless a lower
@@ -64,7 +90,7 @@ func (l *line) turn() traffic.Class {
 		case c.waiting == 0:
 		case highest < 0:
 			highest = i
-		case c.passed >= MostTurns-i, c.passed >= Turns-i && !c.over.less(c.ranking.first().caller.first.charge.times(uint64(Turns-i))):
+		case c.passed >= MostTurns-i, c.passed >= Turns-i && !c.over.less(c.asks().times(uint64(Turns-i))):
 			return at
 		}
 	}

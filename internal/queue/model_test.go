@@ -22,6 +22,7 @@ type model struct {
 	last     map[traffic.Class]*modelCaller
 	passed   map[traffic.Class]int
 	over     map[traffic.Class]*big.Int
+	own      map[traffic.Class]*big.Int
 	changes  int
 	arrived  int
 	mean     time.Duration
@@ -59,7 +60,7 @@ func newModel(o Options) *model {
 	return &model{
 		Options: o, level: o.Burst,
 		callers: map[modelName]*modelCaller{}, last: map[traffic.Class]*modelCaller{},
-		passed: map[traffic.Class]int{}, over: map[traffic.Class]*big.Int{}, outcomes: map[string]outcome{},
+		passed: map[traffic.Class]int{}, over: map[traffic.Class]*big.Int{}, own: map[traffic.Class]*big.Int{}, outcomes: map[string]outcome{},
 	}
 }
 
@@ -230,7 +231,7 @@ func (m *model) enter(name string, a Ask, gone bool) {
 		m.lift(w.of, w.caller)
 	}
 	if len(m.waiters(w.of.class, nil)) == 0 {
-		m.passed[w.of.class], m.over[w.of.class] = 0, new(big.Int)
+		m.passed[w.of.class], m.over[w.of.class], m.own[w.of.class] = 0, new(big.Int), new(big.Int)
 	}
 	m.changes++
 	w.caller.changed = m.changes
@@ -324,7 +325,8 @@ func (m *model) next() *modelStay {
 		if !waits(c) {
 			return false
 		}
-		much := new(big.Int).Mul(m.order(c)[0].charge, big.NewInt(after))
+		much := new(big.Int).Add(m.order(c)[0].charge, m.own[c])
+		much.Mul(much, big.NewInt(after))
 		return m.passed[c] >= int(after)+240 || m.passed[c] >= int(after) && m.over[c].Cmp(much) >= 0
 	}
 	turn := traffic.ClassBulk
@@ -345,7 +347,7 @@ func (m *model) next() *modelStay {
 		}
 		m.over[c] = new(big.Int).Add(m.over[c], next.charge)
 	}
-	m.passed[turn], m.over[turn] = 0, new(big.Int)
+	m.passed[turn], m.over[turn], m.own[turn] = 0, new(big.Int), new(big.Int)
 	return next
 }
 
@@ -395,6 +397,18 @@ func (m *model) served(i int, cost int64) {
 		}
 		c.lead = new(big.Int).Sub(c.lead, less)
 		more.Neg(less)
+	}
+	for _, class := range traffic.Classes() {
+		so := m.over
+		if class == w.of.class {
+			so = m.own
+		}
+		if len(m.waiters(class, nil)) > 0 {
+			so[class] = new(big.Int).Add(so[class], more)
+			if so[class].Sign() < 0 {
+				so[class] = new(big.Int)
+			}
+		}
 	}
 	c.served = new(big.Int).Add(c.served, more)
 	w.charge = new(big.Int).Add(w.charge, more)

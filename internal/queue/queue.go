@@ -278,7 +278,7 @@ func (q *Queue) take(p *place, position int, joined time.Duration, gone error) (
 		return Slot{}, err
 	}
 	q.counts.Left++
-	q.line.classes[p.class].correct(p, work{})
+	q.line.correct(p, work{})
 	q.bucket.refund()
 	q.release(p, q.now())
 	return Slot{}, gone

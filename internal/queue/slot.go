@@ -49,7 +49,7 @@ func (s Slot) Served(cost int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if p.turn == s.turn && p.caller != nil {
-		q.line.classes[p.class].correct(p, charged(cost, p.weight))
+		q.line.correct(p, charged(cost, p.weight))
 	}
 }
 
