@@ -47,12 +47,13 @@ func (x *exchange) enter() bool {
 
 // takesSlot reports whether the request needs a place at a worker. While jobs
 // hold places, what they are watched and called off by needs none: else who
-// waits for a job to end would wait for the place that the job has.
+// waits for a job to end would wait for the place that the job has. As all that
+// loosens, that is for clean paths.
 func (x *exchange) takesSlot() bool {
 	if x.upgrades() || !x.endpoint.TakesSlot() {
 		return false
 	}
-	control := x.endpoint.Dialect == traffic.ComfyUI && x.endpoint.Kind == traffic.Other
+	control := x.endpoint.Dialect == traffic.ComfyUI && x.endpoint.Kind == traffic.Other && isClean(rawPath(x.r.RequestURI))
 	return !control || x.g.Jobs.Open() == 0
 }
 

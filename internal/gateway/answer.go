@@ -46,7 +46,7 @@ func (x *exchange) modify(resp *http.Response) error {
 	if _, ok := h["Content-Type"]; !ok {
 		x.w.Header()["Content-Type"] = nil // net/http would guess one
 	}
-	if x.begun && (resp.StatusCode != http.StatusOK || !isEventStream(h)) {
+	if x.begun && (resp.StatusCode != http.StatusOK || !isEventStream(h) || h.Get("Content-Encoding") != "") {
 		x.unfit(resp)
 	}
 	switch {
@@ -432,8 +432,8 @@ func (x *exchange) count(u traffic.Usage) {
 func (x *exchange) used() (u traffic.Usage, known bool) {
 	left := x.r.Context().Err() != nil
 	switch {
-	case !x.counted:
-		return u, true // nothing is counted of what is not metered
+	case !x.sent, !x.counted:
+		return u, true // nothing is counted of what no worker saw, or is not metered
 	case !x.metered && left && x.status == statusClientClosed:
 		// It left before the answer began. What a stream has cost until then
 		// is its input; of anything else nobody can say.

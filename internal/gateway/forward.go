@@ -141,7 +141,7 @@ func notInTrailer(name string, _ []string) bool {
 	switch name {
 	case "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie", "Set-Cookie", "Forwarded", "X-Real-Ip", "X-Request-Id",
 		"Host", "Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect",
-		"Content-Length", "Content-Encoding", "Content-Type", "Content-Range":
+		"Content-Length", "Content-Encoding", "Content-Type", "Content-Range", "X-Queue-Position":
 		return true
 	}
 	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "Proxy-")
@@ -158,6 +158,21 @@ func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
 		return x.g.Workers.Send(r, &x.body, want)
 	}
 	return x.g.Workers.Send(r, nil, want)
+}
+
+// hasWorker reports whether a worker serves the model, which nobody has to wait
+// for to hear.
+func (x *exchange) hasWorker() bool {
+	serves := x.g.Workers.Serves(x.asked.Ask.Model)
+	if !serves {
+		x.unserved(workers.ErrNoModel)
+	}
+	return serves
+}
+
+func (x *exchange) unserved(err error) {
+	x.failing(reply.NotFound, err)
+	x.refuse(reply.Denial{Code: reply.NotFound, Message: "No worker serves this model."})
 }
 
 // setForwarded tells the worker who asks: what a trusted proxy said of it, and
@@ -199,10 +214,9 @@ func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(context.Cause(x.ctx), errTimeout):
 		x.failing(reply.UpstreamTimeout, errTimeout)
 		x.refuse(reply.Denial{Code: reply.UpstreamTimeout})
-	case unserved:
+	case unserved: // by a reload since it was looked for
 		x.standing = nil // what it says was given back
-		x.failing(reply.NotFound, err)
-		x.refuse(reply.Denial{Code: reply.NotFound, Message: "No worker serves this model."})
+		x.unserved(err)
 	case errors.As(err, &away):
 		x.standing = nil
 		x.failing(reply.NoWorker, err)

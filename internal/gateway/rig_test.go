@@ -232,6 +232,7 @@ func (r *rig) compile(c *config.Config) (Rules, error) {
 		MaxBuffered:    c.MaxBufferedBytes,
 		RequestTimeout: c.RequestTimeout,
 		MediaPart:      c.Estimate.MediaPart,
+		Progress:       c.Admission.Progress,
 		StopOnOverrun:  c.Estimate.OnOverrun == "stop",
 		Decisions:      telemetry.NewLog(r.Log, telemetry.Denied),
 		Errors: &reply.Errors{

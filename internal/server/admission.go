@@ -54,12 +54,14 @@ func (s *Server) configureLine(c *config.Config) error {
 		} else {
 			loop.Configure(moving)
 		}
-		options.Slots = loop.Slots()
 	} else {
 		loop = nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if loop != nil {
+		options.Slots = loop.Slots() // those that it sets from here on come after
+	}
 	if err := l.queue.Configure(options); err != nil {
 		return err
 	}
@@ -70,8 +72,9 @@ func (s *Server) configureLine(c *config.Config) error {
 	return nil
 }
 
-func (s *Server) newLoop(o adaptive.Options) (loop *adaptive.Loop) {
-	return adaptive.New(adaptive.Config{
+func (s *Server) newLoop(o adaptive.Options) *adaptive.Loop {
+	var loop *adaptive.Loop
+	loop = adaptive.New(adaptive.Config{
 		Options:   o,
 		Transport: s.pool.Own(),
 		Targets: func() (targets []adaptive.Target) {
@@ -84,8 +87,9 @@ func (s *Server) newLoop(o adaptive.Options) (loop *adaptive.Loop) {
 			q := s.queue.Stats()
 			return q.InFlight, q.Waiting
 		},
-		Set: s.line.set,
+		Set: func(slots int) { s.line.set(loop, slots) },
 	})
+	return loop
 }
 
 // run has the loop run that there is now, if it is time, and no other. l.mu is
@@ -114,11 +118,12 @@ func (l *line) move(ctx context.Context) {
 	l.running.Wait()
 }
 
-// set makes the slots as many as the loop says, while there is one.
-func (l *line) set(n int) {
+// set makes the slots as many as the loop says, while it is the one that moves
+// them.
+func (l *line) set(loop *adaptive.Loop, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.loop.Load() == nil {
+	if l.loop.Load() != loop {
 		return
 	}
 	l.options.Slots = n

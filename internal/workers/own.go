@@ -31,12 +31,14 @@ func (o own) RoundTrip(req *http.Request) (*http.Response, error) {
 func (p *Pool) transportTo(target string) (transport *http.Transport, bearer string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	longest := -1 // of several behind one host
 	for _, w := range p.workers {
-		if rest, ok := strings.CutPrefix(target, strings.TrimSuffix(w.key, "/")); ok && strings.HasPrefix(rest, "/") {
-			return w.transport, w.bearer
+		base := strings.TrimSuffix(w.key, "/")
+		if rest, ok := strings.CutPrefix(target, base); ok && strings.HasPrefix(rest, "/") && len(base) > longest {
+			longest, transport, bearer = len(base), w.transport, w.bearer
 		}
 	}
-	return nil, ""
+	return transport, bearer
 }
 
 // URLs returns those of the workers that get new requests when they are well. They
