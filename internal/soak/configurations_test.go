@@ -26,14 +26,23 @@ func keyOf(id string) string { return id + "-s3cret" }
 
 // climate is what all configurations of a run have in common. Bursts come and go
 // with the runs alone: what a reservation owes to a limit that its key no longer
-// has is lost or not, as the store has forgotten that limit or not yet.
+// has is lost or not, as the store has forgotten that limit or not yet. So do
+// buckets: one that grows keeps its level, and what it then lacks a window would
+// take for used.
 type climate struct {
 	keys, bytes int64 // of the store: one of the two is what a flood comes up against
 	burst       bool
+	algorithms  []string
 }
 
 func climates() []climate {
-	return []climate{{1000, 256 << 20, true}, {1_000_000, 2 << 20, true}, {1000, 256 << 20, false}, {1_000_000, 2 << 20, false}}
+	windows, buckets := []string{"sliding_window", "fixed_window"}, []string{"token_bucket"}
+	return []climate{
+		{1000, 256 << 20, true, windows},
+		{1_000_000, 2 << 20, true, buckets},
+		{1000, 256 << 20, false, buckets},
+		{1_000_000, 2 << 20, false, windows},
+	}
 }
 
 // common are the keys of rate_limiting that stay.
@@ -64,7 +73,7 @@ func configuration(rng *rand.Rand, has climate, urls []string) string {
 	line("%s", known(rng, urls))
 	line("rate_limiting:")
 	line("%s\n  cleanup_interval: %dms", has.common(), between(200, 2000))
-	algorithm := one("sliding_window", "fixed_window", "token_bucket")
+	algorithm := one(has.algorithms...)
 	line("  algorithm: %s", algorithm)
 	if algorithm == "sliding_window" {
 		line("%s", maybe("  window: {size: "+one("30s, precision: 1s", "60s, precision: 500ms", "60s, precision: 5s")+"}"))
@@ -110,12 +119,13 @@ max_body_bytes: %d
 %s
 rate_limiting:
 %s
+  algorithm: %s
   default: {requests_per_second: 10, concurrent_requests: 40}
   roles: {user: {%s, requests_per_second: 100000, concurrent_requests: 100}}
-  global: {%[4]s}
+  global: {%[5]s}
   concurrent: {max_concurrent: 8, queue_timeout: 30s}
   bypass: {paths: [/echo/free], keys: [the-vip]}
-`, maxBody, known(rng, urls), has.common(), months(rng))
+`, maxBody, known(rng, urls), has.common(), has.algorithms[0], months(rng))
 }
 
 // known is the workers and the listed callers.

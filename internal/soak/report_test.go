@@ -34,7 +34,7 @@ func (s *soak) report() {
 	}
 	fmt.Fprintf(&b, "\n%s", table(s.figures))
 	fmt.Fprintf(&b, "\n%d requests, %d to %d charged; %d reloads, %d refused; %d deaths of workers; at most %v waited\n", n, s.charged.least, s.charged.most, s.reloads, s.refused, s.deaths, s.depth)
-	fmt.Fprintf(&b, "the store has room for %d keys and %d KiB, bursts are smoothed: %v\n", s.climate.keys, s.climate.bytes>>10, s.climate.burst)
+	fmt.Fprintf(&b, "the store has room for %d keys and %d KiB, bursts are smoothed: %v; by %s\n", s.climate.keys, s.climate.bytes>>10, s.climate.burst, strings.Join(s.climate.algorithms, " and "))
 	fmt.Fprintf(&b, "%s\n%v\n%d lines of the log\n", s.ledger, &s.yard.floor, s.log.lines)
 	s.t.Logf("seed %d\n\n%s", s.seed, &b)
 	if s.faults > 0 {
