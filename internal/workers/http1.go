@@ -1,7 +1,6 @@
 package workers
 
 import (
-	"bufio"
 	"context"
 	"net"
 	"net/http"
@@ -115,10 +114,7 @@ func (t *http1) connection(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: n, from: t, quiet: looker(n)}
-	c.in = bufio.NewReader(c)
-	c.shut = c.close
-	return c, nil
+	return newConn(n, t), nil
 }
 
 // take returns the connection that became idle last; nil if there is none.

@@ -32,10 +32,21 @@ type conn struct {
 	left int64         // bytes that may still be read
 	shut func()        // close
 
+	closing atomic.Bool
+	closed  chan struct{} // closed when the connection is
+
 	quiet func() bool // while it is idle: it can serve; nil: it is not kept
 	used  bool        // it has answered before
 	since time.Time
 	wrote chan written // the end of a write beside the reading; nil if there is none
+}
+
+// newConn returns a new connection of t.
+func newConn(n net.Conn, t *http1) *conn {
+	c := &conn{Conn: n, from: t, quiet: looker(n), closed: make(chan struct{})}
+	c.in = bufio.NewReader(c)
+	c.shut = c.close
+	return c
 }
 
 // written is what became of a write.
@@ -57,8 +68,17 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// close ends the connection, and whatever is under way on it.
-func (c *conn) close() { _ = c.Conn.Close() }
+// close ends the connection, and whatever is under way on it. Whoever calls it,
+// the connection has ended when it returns, so that a slot that is then given to
+// another request is not one more at the worker.
+func (c *conn) close() {
+	if c.closing.Swap(true) {
+		<-c.closed
+		return
+	}
+	_ = c.Conn.Close()
+	close(c.closed)
+}
 
 // roundTrip sends r, of which head is what comes before the body, and returns the
 // answer as soon as its headers are there. After an error the connection is

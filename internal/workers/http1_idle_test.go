@@ -15,11 +15,12 @@ import (
 func TestIdleConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHTTP1(mustParse(t, "http://worker.test"), Options{})
-		conns := make([]*closes, maxIdle+2)
+		const late = maxIdle + 2 // the first that comes when there are enough
+		conns := make([]*closes, late+3)
 		kept := make([]*conn, len(conns))
 		for i := range conns {
 			conns[i] = &closes{}
-			kept[i] = &conn{Conn: conns[i], from: h}
+			kept[i] = newConn(conns[i], h)
 		}
 		closed := func() (n int) {
 			for _, c := range conns {
@@ -49,27 +50,27 @@ func TestIdleConnections(t *testing.T) {
 		if h.take() != nil || conns[1].times != 1 {
 			t.Error("one that was too old was taken")
 		}
-		for _, c := range kept[2:] {
+		for _, c := range kept[2:late] {
 			h.keep(c)
 		}
 		if closed() != 2 || len(h.idle) != maxIdle {
 			t.Errorf("%d idle and %d closed, want %d and 2", len(h.idle), closed(), maxIdle)
 		}
-		h.keep(kept[0])
-		if conns[0].times != 2 {
+		h.keep(kept[late])
+		if conns[late].times != 1 {
 			t.Error("one too many was kept")
 		}
 		time.Sleep(idleTime)
-		h.keep(kept[0])
+		h.keep(kept[late+1])
 		if closed() != 3+maxIdle || len(h.idle) != 1 {
 			t.Errorf("%d idle and %d closed after their time", len(h.idle), closed())
 		}
 		h.retire()
-		if conns[0].times != 3 || h.take() != nil {
+		if conns[late+1].times != 1 || h.take() != nil {
 			t.Error("retired, and one is left")
 		}
-		h.keep(kept[1])
-		if conns[1].times != 2 || h.take() != nil {
+		h.keep(kept[late+2])
+		if conns[late+2].times != 1 || h.take() != nil {
 			t.Error("retired, and one was kept")
 		}
 	})
@@ -131,4 +132,42 @@ func TestNoLook(t *testing.T) {
 			t.Errorf("%T can be looked at", c)
 		}
 	}
+}
+
+// slowClose is a connection whose end takes until it is let.
+type slowClose struct {
+	net.Conn
+	begun, let chan struct{}
+}
+
+func (s *slowClose) Close() error {
+	close(s.begun)
+	<-s.let
+	return s.Conn.Close()
+}
+
+// TestCloseIsWhole: nobody who closes a connection goes on before it is closed,
+// though another has begun to.
+func TestCloseIsWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		s := &slowClose{ours, make(chan struct{}), make(chan struct{})}
+		c := newConn(s, nil)
+		go c.close()
+		<-s.begun
+		second := make(chan struct{})
+		go func() {
+			c.close()
+			close(second)
+		}()
+		synctest.Wait()
+		select {
+		case <-second:
+			t.Error("the second was done before the connection was closed")
+		default:
+		}
+		close(s.let)
+		<-second
+	})
 }
