@@ -1,12 +1,15 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -265,5 +268,48 @@ func TestOneAfterTheOther(t *testing.T) {
 			}
 			transport.CloseIdleConnections()
 		}
+	}
+}
+
+// TestLeaversAreNoMoreThanTheSlots has clients leave answers of which the worker
+// needs a while to let go: who is given their slots is not one more at the worker.
+func TestLeaversAreNoMoreThanTheSlots(t *testing.T) {
+	const slots = 2
+	var now, most, left atomic.Int64
+	r := newRig(t, "", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		_, _ = io.WriteString(w, "data: {}\n\n")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		left.Add(1)
+		for range 1000 { // it has things to put away
+			runtime.Gosched()
+		}
+	}))
+	r.slots(slots, 100, time.Minute)
+	var wg sync.WaitGroup
+	for range 4 * slots {
+		wg.Go(func() {
+			for range 10 {
+				ctx, leave := context.WithCancel(t.Context())
+				resp, err := r.client.Do(r.request("POST", "/v1/chat/completions", prompt(4, `"stream":true,`)).WithContext(ctx))
+				if err != nil {
+					t.Error(err)
+					leave()
+					return
+				}
+				reads(t, resp.Body, "data: {}\n\n")
+				leave()
+				_ = resp.Body.Close()
+			}
+		})
+	}
+	wg.Wait()
+	r.idle()
+	if most.Load() > slots || left.Load() != 40*slots {
+		t.Errorf("%d were at the worker at a time, and it saw %d leave; want at most %d, and %d", most.Load(), left.Load(), slots, 40*slots)
 	}
 }

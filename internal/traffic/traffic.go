@@ -67,6 +67,46 @@ type Caller struct {
 	AddrCertain bool
 }
 
+// Class says who goes first where requests wait: every request of a higher
+// class before one of a lower.
+type Class uint8
+
+// The classes. The zero Class is the one of whom nothing says another.
+const (
+	ClassDefault Class = iota
+	ClassInteractive
+	ClassBulk
+)
+
+// Classes are all of them, the one that goes first in front.
+func Classes() []Class { return []Class{ClassInteractive, ClassDefault, ClassBulk} }
+
+// String returns the class's name as configurations and headers have it.
+func (c Class) String() string {
+	switch c {
+	case ClassInteractive:
+		return "interactive"
+	case ClassBulk:
+		return "bulk"
+	default:
+		return "default"
+	}
+}
+
+// Before reports whether requests of class c go before those of other.
+func (c Class) Before(other Class) bool { return c.rank() < other.rank() }
+
+func (c Class) rank() int {
+	switch c {
+	case ClassInteractive:
+		return 0
+	case ClassBulk:
+		return 2
+	default:
+		return 1
+	}
+}
+
 // The roles of callers of whom nothing says one: with a verified credential,
 // and without.
 const (

@@ -22,6 +22,10 @@ const (
 	maxInline = 16 << 10
 	// writeWait is how long an answer's end waits for the request's.
 	writeWait = 50 * time.Millisecond
+	// partWait is how long a worker whose answer nobody waits for any more has to
+	// see that, and partBytes how much of the answer it may still send.
+	partWait  = 100 * time.Millisecond
+	partBytes = 1 << 20
 )
 
 // conn is a connection to a worker. One request at a time has it.
@@ -32,6 +36,7 @@ type conn struct {
 	left int64         // bytes that may still be read
 	shut func()        // close
 
+	asked   atomic.Bool // the worker has a request that it has not answered to the end
 	closing atomic.Bool
 	closed  chan struct{} // closed when the connection is
 
@@ -64,20 +69,39 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, errHeaders
 	}
 	n, err := c.Conn.Read(p[:min(int64(len(p)), c.left)])
+	if c.closing.Load() {
+		return 0, net.ErrClosed // what part reads is of no use without the rest
+	}
 	c.left -= int64(n)
 	return n, err
 }
 
 // close ends the connection, and whatever is under way on it. Whoever calls it,
-// the connection has ended when it returns, so that a slot that is then given to
-// another request is not one more at the worker.
+// the connection has ended when it returns, and the worker has let go of the
+// request if it does so in time, so that a slot that is then given to another
+// request is not one more at the worker.
 func (c *conn) close() {
 	if c.closing.Swap(true) {
 		<-c.closed
 		return
 	}
+	if c.asked.Load() {
+		c.part()
+	}
 	_ = c.Conn.Close()
 	close(c.closed)
+}
+
+// part tells the worker that nobody waits for its answer any more, and waits
+// until it has closed its side: servers give a request up when its connection
+// ends, and then close theirs.
+func (c *conn) part() {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = c.SetReadDeadline(time.Now().Add(partWait))
+	_, _ = io.CopyN(io.Discard, c.Conn, partBytes)
 }
 
 // roundTrip sends r, of which head is what comes before the body, and returns the
@@ -85,6 +109,7 @@ func (c *conn) close() {
 // closed, nothing is under way on it any more, and again says whether the request
 // may be sent anew. The head is let go of.
 func (c *conn) roundTrip(r *request, head *[]byte) (resp *http.Response, again bool, err error) {
+	c.asked.Store(true)
 	// Whenever the client goes, the connection does.
 	stop := context.AfterFunc(r.Context(), c.shut)
 	none, unheard := false, false
@@ -234,6 +259,9 @@ func (b *body) Close() error {
 func (b *body) end(whole bool) {
 	if b.ended.Swap(true) {
 		return
+	}
+	if whole {
+		b.conn.asked.Store(false)
 	}
 	if b.stop() && whole && b.reusable && b.conn.clean() {
 		b.conn.from.keep(b.conn)
