@@ -92,7 +92,7 @@ func TestSoak(t *testing.T) {
 	s.holds(month)
 	s.stop()
 	s.holds(month)
-	if time.Now().Add(time.Hour).UTC().Month() == month {
+	if time.Now().Add(aDay).UTC().Month() == month {
 		s.ledger.sweep(t)
 	}
 	s.report()
