@@ -20,6 +20,7 @@ const module = "github.com/penstock-dev/penstock"
 var mayImport = map[string][]string{
 	"":                          {"internal/algorithm", "internal/reply", "internal/clientaddr"},
 	"storetest":                 {""},
+	"client":                    {},
 	"internal/reply":            {},
 	"internal/config":           {"internal/pricing/usd"},
 	"internal/provider":         {"internal/provider/jsonpeek", "internal/provider/sse"},
@@ -99,10 +100,10 @@ func TestArrowsRunOneWay(t *testing.T) {
 	}
 }
 
-// TestRootLinksTheStandardLibraryAlone: whoever imports the library gets
-// nothing else with it.
-func TestRootLinksTheStandardLibraryAlone(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", ".").Output()
+// TestLibraryLinksTheStandardLibraryAlone: whoever imports the root or the
+// client gets nothing else with it.
+func TestLibraryLinksTheStandardLibraryAlone(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".", "./client").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

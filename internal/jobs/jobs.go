@@ -1,0 +1,242 @@
+// Package jobs watches work that goes on at a worker after the worker has
+// answered. ComfyUI takes a prompt at once and works on it later: whoever holds
+// a place for it must hold that until the job has left the worker's queue.
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// A worker's queue is read soon after a job was added, and less often the
+	// longer nothing is added.
+	soonest, latest = 50 * time.Millisecond, time.Second
+	// patience is how long a worker may take to tell its queue. One that loads a
+	// model tells nothing for that time.
+	patience = 10 * time.Second
+	// refusals is after how many reads in a row that failed the jobs count as
+	// lost: a worker that was started anew has forgotten them.
+	refusals = 3
+	// mostBytes bounds a queue as told: it holds the whole graph of each job.
+	mostBytes = 32 << 20
+)
+
+// Watcher watches the jobs of all workers, with one goroutine for each worker
+// that has any. All methods may be called from any goroutine.
+type Watcher struct {
+	by   http.RoundTripper
+	ctx  context.Context
+	stop context.CancelFunc
+	all  sync.WaitGroup
+
+	mu    sync.Mutex
+	lines map[string]*line // by the worker's URL
+	open  int
+}
+
+// line is the jobs of one worker.
+type line struct {
+	worker *url.URL
+	header http.Header
+	jobs   []*job        // in the order in which they were added
+	added  chan struct{} // one is there when a job was added
+}
+
+type job struct {
+	id           string
+	since, until time.Time
+	ended        func()
+}
+
+// New returns a watcher that asks workers by the transport. Stop must be called
+// when it is no longer used.
+func New(by http.RoundTripper) *Watcher {
+	w := &Watcher{by: by, lines: map[string]*line{}}
+	w.ctx, w.stop = context.WithCancel(context.Background())
+	return w
+}
+
+// Hold calls ended, once and from another goroutine, when the job has left the
+// queue of the worker, when the worker has lost it or tells no queue, after most,
+// or when the watcher is stopped. The worker's base URL must not change; the
+// header goes with what it is asked, and may be nil. Of several jobs with one id,
+// which clients may choose, as many are held as the queue has, the last ones.
+func (w *Watcher) Hold(worker *url.URL, header http.Header, id string, most time.Duration, ended func()) {
+	now := time.Now()
+	j := &job{id: id, since: now, until: now.Add(most), ended: ended}
+	w.mu.Lock()
+	if w.ctx.Err() != nil {
+		w.mu.Unlock()
+		ended()
+		return
+	}
+	key := worker.String()
+	l := w.lines[key]
+	if l == nil {
+		l = &line{worker: worker, added: make(chan struct{}, 1)}
+		w.lines[key] = l
+		w.all.Go(func() { w.watch(key, l) })
+	}
+	l.header = header
+	l.jobs = append(l.jobs, j)
+	w.open++
+	w.mu.Unlock()
+	select {
+	case l.added <- struct{}{}:
+	default:
+	}
+}
+
+// Open returns how many jobs are held.
+func (w *Watcher) Open() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.open
+}
+
+// Stop ends the watching and all jobs, and returns when that is done.
+func (w *Watcher) Stop() {
+	w.mu.Lock()
+	w.stop()
+	w.mu.Unlock()
+	w.all.Wait()
+}
+
+// watch looks after the jobs of one worker until there are none.
+func (w *Watcher) watch(key string, l *line) {
+	pause, failed := soonest, 0
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		select {
+		case <-w.ctx.Done():
+		case <-l.added:
+			pause = soonest
+			timer.Reset(pause)
+			continue
+		case <-timer.C:
+		}
+		asked := time.Now()
+		there, err := w.ask(l)
+		switch {
+		case w.ctx.Err() != nil, err == nil:
+			failed = 0
+		case !isTimeout(err):
+			failed++
+		}
+		if w.end(key, l, func(j *job) bool {
+			switch {
+			case w.ctx.Err() != nil, failed >= refusals, !asked.Before(j.until):
+				return true
+			case err != nil || !j.since.Before(asked):
+				return false // not known
+			}
+			there[j.id]--
+			return there[j.id] < 0
+		}) {
+			return
+		}
+		pause = min(2*pause, latest)
+		timer.Reset(pause)
+	}
+}
+
+// end ends those jobs of a worker that are over, and reports whether none is left:
+// then its line is gone.
+func (w *Watcher) end(key string, l *line, over func(j *job) bool) (none bool) {
+	var ended, left []*job
+	w.mu.Lock()
+	for _, j := range slices.Backward(l.jobs) {
+		if over(j) {
+			ended = append(ended, j)
+		} else {
+			left = append(left, j)
+		}
+	}
+	slices.Reverse(left)
+	l.jobs = left
+	w.open -= len(ended)
+	if none = len(l.jobs) == 0; none {
+		delete(w.lines, key)
+	}
+	w.mu.Unlock()
+	for _, j := range ended {
+		j.ended()
+	}
+	return none
+}
+
+// queue is what a worker tells at /queue. The second element of an entry is the
+// job's id.
+type queue struct {
+	Running *[]entry `json:"queue_running"`
+	Pending *[]entry `json:"queue_pending"`
+}
+
+type entry []json.RawMessage
+
+// errNoQueue is of an answer that is no queue.
+var errNoQueue = errors.New("jobs: the worker tells no queue_running and queue_pending")
+
+// ask returns the jobs that a worker has, by id.
+func (w *Watcher) ask(l *line) (there map[string]int, err error) {
+	ctx, cancel := context.WithTimeout(w.ctx, patience)
+	defer cancel()
+	w.mu.Lock()
+	header := l.header
+	w.mu.Unlock()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, l.worker.JoinPath("queue").String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("jobs: %w", err)
+	}
+	if header != nil {
+		r.Header = header.Clone()
+	}
+	resp, err := w.by.RoundTrip(r)
+	if err != nil {
+		return nil, fmt.Errorf("jobs: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, mostBytes))
+	if err != nil {
+		return nil, fmt.Errorf("jobs: %w", err)
+	}
+	return read(body)
+}
+
+// read reads a queue as told.
+func read(body []byte) (there map[string]int, err error) {
+	var q queue
+	if err := json.Unmarshal(body, &q); err != nil {
+		return nil, fmt.Errorf("jobs: %w", err)
+	}
+	if q.Running == nil || q.Pending == nil {
+		return nil, errNoQueue
+	}
+	there = map[string]int{}
+	for _, list := range [...][]entry{*q.Running, *q.Pending} {
+		for _, e := range list {
+			var id string
+			if len(e) < 2 || json.Unmarshal(e[1], &id) != nil {
+				return nil, errNoQueue
+			}
+			there[id]++
+		}
+	}
+	return there, nil
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}
