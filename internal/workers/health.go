@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	whileStarting = time.Second     // from one check to the next
-	checkTimeout  = 5 * time.Second // at most
-	checkBytes    = 64 << 10        // of a check's answer that are read
-	downAfter     = 2               // checks in a row
+	whileNotUp   = time.Second     // from one check to the next
+	checkTimeout = 5 * time.Second // at most
+	checkBytes   = 64 << 10        // of a check's answer that are read
+	downAfter    = 2               // checks in a row
 )
 
 // Watch checks the workers until ctx ends: each at once and then every
-// HealthInterval, one that is starting every second, and one that could not be
-// connected to at once. It returns when the last check has ended. One Watch runs
-// at a time.
+// HealthInterval, one that is not up at least every second, and one that could
+// not be connected to at once. It returns when the last check has ended. One
+// Watch runs at a time.
 func (p *Pool) Watch(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -72,7 +72,8 @@ func (p *Pool) watch(ctx context.Context, w *worker) {
 		if ctx.Err() != nil {
 			return
 		}
-		timer.Reset(p.checked(w, err))
+		next := time.Now().Add(p.checked(w, err))
+		timer.Reset(time.Until(next))
 		select {
 		case <-ctx.Done():
 			return
@@ -80,7 +81,9 @@ func (p *Pool) watch(ctx context.Context, w *worker) {
 			continue
 		case <-w.poke:
 		}
-		timer.Reset(time.Until(began.Add(time.Second)))
+		if soon := began.Add(time.Second); soon.Before(next) {
+			timer.Reset(time.Until(soon))
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -140,13 +143,16 @@ func (p *Pool) checked(w *worker, err error) time.Duration {
 			w.told = true
 			p.note(slog.LevelInfo, "the worker is starting: it does not answer yet", w, slog.String("why", w.why))
 		}
-		return min(p.spread(min(interval, whileStarting)), rest)
+		return min(p.spread(min(interval, whileNotUp)), rest)
 	case w.state == Up:
 		if w.missed++; w.missed >= downAfter {
 			p.isDown(w, slog.LevelWarn, err.Error())
 		}
 	default:
 		w.why = err.Error()
+	}
+	if w.state == Down {
+		interval = min(interval, whileNotUp)
 	}
 	return p.spread(interval)
 }

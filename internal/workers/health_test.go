@@ -57,10 +57,12 @@ func TestChecks(t *testing.T) {
 			{25 * seconds, answers(500), Up, "", 3},
 			{30 * seconds, nil, Up, "", 4},
 			{40 * seconds, nil, Down, "/health is answered with 500", 5},
-			{45 * seconds, answers(502), Down, "/health is answered with 500", 5},
-			{50 * seconds, nil, Down, "/health is answered with 502", 6},
-			{59 * seconds, answers(401), Down, "/health is answered with 502", 6},
-			{60 * seconds, nil, Up, "", 7},
+			{41*seconds - 1, answers(502), Down, "/health is answered with 500", 5},
+			{41 * seconds, nil, Down, "/health is answered with 502", 6}, // each second, while it is down
+			{43*seconds - 1, answers(401), Down, "/health is answered with 502", 7},
+			{43 * seconds, nil, Up, "", 8},
+			{53*seconds - 1, nil, Up, "", 8}, // and each ten, since it is up
+			{53 * seconds, nil, Up, "", 9},
 		}, `level=INFO msg="the worker is up" worker=http://a.test
 level=WARN msg="the worker is down: it is not asked until it answers a check" worker=http://a.test why="/health is answered with 500"
 level=INFO msg="the worker is up" worker=http://a.test
@@ -69,8 +71,8 @@ level=INFO msg="the worker is up" worker=http://a.test
 			{0, refuses, Starting, refused, 0},
 			{29 * seconds, nil, Starting, refused, 0},
 			{30 * seconds, nil, Down, refused, 0},
-			{35 * seconds, lives, Down, refused, 0},
-			{40 * seconds, nil, Up, "", 1},
+			{35*seconds - 1, lives, Down, refused, 0},
+			{35 * seconds, nil, Up, "", 1},
 		}, `level=INFO msg="the worker is starting: it does not answer yet" worker=http://a.test why="dial tcp: connection refused"
 level=ERROR msg="the worker did not start within worker_policy.startup_timeout: look at the worker's own log, or allow it more time; it is asked as soon as it answers a check" worker=http://a.test why="dial tcp: connection refused"
 level=INFO msg="the worker is up" worker=http://a.test
@@ -87,11 +89,11 @@ level=INFO msg="the worker is up" worker=http://a.test
 		{"it hangs", watching, []step{
 			{0, nil, Up, "", 1},
 			{1 * seconds, func(h *host) { h.health = hangs }, Up, "", 1},
-			{15 * seconds, nil, Up, "", 2},                                             // asked at 10 s, given up now
-			{30*seconds - 1, nil, Up, "", 3},                                           // asked at 25 s
-			{30 * seconds, nil, Down, "/health is not answered within 5s", 3},          //
-			{31 * seconds, answers(200), Down, "/health is not answered within 5s", 3}, //
-			{40 * seconds, nil, Up, "", 4},                                             //
+			{15 * seconds, nil, Up, "", 2},                                               // asked at 10 s, given up now
+			{30*seconds - 1, nil, Up, "", 3},                                             // asked at 25 s
+			{30 * seconds, nil, Down, "/health is not answered within 5s", 3},            //
+			{31*seconds - 1, answers(200), Down, "/health is not answered within 5s", 3}, //
+			{31 * seconds, nil, Up, "", 4},                                               //
 		}, `level=INFO msg="the worker is up" worker=http://a.test
 level=WARN msg="the worker is down: it is not asked until it answers a check" worker=http://a.test why="/health is not answered within 5s"
 level=INFO msg="the worker is up" worker=http://a.test
@@ -100,6 +102,16 @@ level=INFO msg="the worker is up" worker=http://a.test
 			{0, func(h *host) { h.health = hangs }, Starting, "", 1},
 			{2 * seconds, nil, Down, "/health is not answered within 2s", 1}, // it has no time to start in
 		}, `level=ERROR msg="the worker did not start within worker_policy.startup_timeout: look at the worker's own log, or allow it more time; it is asked as soon as it answers a check" worker=http://a.test why="/health is not answered within 2s"
+`},
+		{"an interval below a second", Policy{StartupTimeout: seconds, HealthInterval: 200 * time.Millisecond}, []step{
+			{0, nil, Up, "", 1},
+			{300 * time.Millisecond, answers(500), Up, "", 2},
+			{600 * time.Millisecond, nil, Down, "/health is answered with 500", 4},
+			{700 * time.Millisecond, answers(200), Down, "/health is answered with 500", 4},
+			{800 * time.Millisecond, nil, Up, "", 5},
+		}, `level=INFO msg="the worker is up" worker=http://a.test
+level=WARN msg="the worker is down: it is not asked until it answers a check" worker=http://a.test why="/health is answered with 500"
+level=INFO msg="the worker is up" worker=http://a.test
 `},
 		{"no checks", Policy{StartupTimeout: seconds}, []step{
 			{0, refuses, Up, "", 0},
@@ -200,9 +212,26 @@ func TestCheckAtOnce(t *testing.T) {
 			t.Error("a worker that is down was asked")
 		}
 		f.set("a", func(h *host) { h.refuses, h.health = false, nil })
-		time.Sleep(10 * seconds)
+		time.Sleep(seconds)
 		synctest.Wait()
 		f.wantState("it answers", "a", Up, Closed)
+	})
+}
+
+// TestCheckAtOnceIsNoLater: a failed connection does not put the next check off.
+func TestCheckAtOnceIsNoLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFarm(t, Policy{HealthInterval: 200 * time.Millisecond}, "a", "b")
+		time.Sleep(50 * time.Millisecond)
+		f.set("a", func(h *host) { h.dead = errNoRoute })
+		f.next = 0
+		f.wantAsk("no route", Want{}, "200 OK b")
+		time.Sleep(150 * time.Millisecond)
+		synctest.Wait()
+		checks, _, _ := f.read("a")
+		if d := cmp.Diff([]time.Duration{0, 200 * time.Millisecond}, checks); d != "" {
+			t.Errorf("checks (-want +got):\n%s", d)
+		}
 	})
 }
 

@@ -46,8 +46,9 @@ type Policy struct {
 	// HealthPath is what is asked for by active checks, behind the path of the
 	// worker's URL. Empty means /health.
 	HealthPath string
-	// HealthInterval is the time from one active check of a worker to the next.
-	// Zero means that there are none; where there are, Watch must run.
+	// HealthInterval is the time from one active check of a worker to the next,
+	// at most a second of one that is not up. Zero means that there are none;
+	// where there are, Watch must run.
 	HealthInterval time.Duration
 	// Retries is how often at most a request is sent again, fail-overs to
 	// workers that were not tried yet not counted.
