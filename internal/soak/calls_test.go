@@ -94,10 +94,13 @@ func post(kind, path string, body []byte) *call {
 // faults is all that the stand-in can do wrong.
 func faults(rng *rand.Rand) string {
 	all := []string{
-		"status=400", "status=404", "status=429", "status=500", "status=502", "status=503", "status=204",
+		"status=400", "status=404", "status=429", "status=500", "status=502", "status=204",
 		"die-before-headers", "die-within-headers", "die-after=" + fmt.Sprint(rng.IntN(20)), "hang", "hang-after=" + fmt.Sprint(rng.IntN(20)),
 		"slow-headers=50ms", "trickle=100us", "no-done", "garbage", "huge-line", "early-answer", "trailers", "informational=3", "wrong-length", "gzip",
 		"usage=withhold", "usage=garbage:negative", "usage=garbage:huge", "usage=garbage:string", "usage=garbage:float", "usage=garbage:null",
+	}
+	if rng.IntN(200) == 0 {
+		return "status=503" // which asks for a second without requests
 	}
 	return all[rng.IntN(len(all))]
 }
@@ -167,6 +170,9 @@ func wild(rng *rand.Rand, by *caller) *call {
 		c = get("options", "/v1/chat/completions")
 		c.method, c.free = http.MethodOptions, true
 		c.header.Set("X-Soak", free)
+	}
+	if rng.IntN(5) == 0 {
+		c.header.Set("X-Priority", []string{"interactive", "bulk", "nonsense"}[rng.IntN(3)])
 	}
 	c.h2 = rng.IntN(5) == 0
 	return by.sign(c)

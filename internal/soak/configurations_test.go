@@ -7,8 +7,11 @@ import (
 )
 
 const (
-	mostSlots = 12      // of all configurations
-	maxBody   = 1 << 20 // of a request, in bytes
+	mostSlots    = 12  // of all configurations
+	mostWaiting  = 100 // so too
+	mostRetries  = 2   // so too
+	mostArrivals = 1 + mostRetries
+	maxBody      = 1 << 20 // of a request, in bytes
 )
 
 // Listed callers. Their IDs are of one length.
@@ -71,6 +74,21 @@ func configuration(rng *rand.Rand, has climate, urls []string) string {
 	line("estimate: {output: %d, reserve: %s, on_overrun: %s}", between(8, 200), one("learned", "max"), one("continue", "stop"))
 	line("pricing: {default: {input: 3, output: 15}}")
 	line("%s", known(rng, urls))
+	line("%s", policy(rng))
+	slots := between(mostSlots-4, mostSlots)
+	concurrent := ""
+	if rng.IntN(3) == 0 {
+		concurrent = fmt.Sprintf("  concurrent: {max_concurrent: %d, queue_timeout: %dms}", slots, between(150, 1500))
+	} else {
+		line("admission:\n  queue_size: %d\n  queue_timeout: %dms\n  progress: %s", max(between(-20, mostWaiting), 0), between(150, 1500), one("true", "false"))
+		line("  refill_per_second: %s", one("0", "0", "200.5", "1000"))
+		switch rng.IntN(3) {
+		case 0:
+			line("  adaptive: {min: %d, max: %d, signal: %s}", between(1, 4), slots, one("auto", "metrics", "queue", "first_token"))
+		default:
+			line("  max_concurrent_requests: %d", slots)
+		}
+	}
 	line("rate_limiting:")
 	line("%s\n  cleanup_interval: %dms", has.common(), between(200, 2000))
 	algorithm := one(has.algorithms...)
@@ -80,12 +98,13 @@ func configuration(rng *rand.Rand, has climate, urls []string) string {
 	}
 	// What of the flood counts for a minute fills the store, what counts for a
 	// second comes and goes.
-	line("  default: {requests_per_%s: %d, concurrent_requests: %d}", one("minute", "second"), between(2, 20)*2, between(1, 40))
+	class := func() string { return one("interactive", "default", "bulk") }
+	line("  default: {requests_per_%s: %d, concurrent_requests: %d, priority: %s}", one("minute", "second"), between(2, 20)*2, between(1, 40), class())
 	month := months(rng)
-	line("  roles:\n    user: {%s, requests_per_minute: %d, requests_per_second: %d, tokens_per_minute: %d, concurrent_requests: %d}",
-		month, between(10_000, 100_000)*2, between(100, 1000), between(500_000, 5_000_000)*2, between(10, 60))
-	line("  per_key: {keys: {%s: {requests_per_second: %d, tokens_per_second: %d}, %s: {concurrent_requests: 3}}}",
-		wildID(0), between(2, 20), between(200, 2000), wildID(1))
+	line("  roles:\n    user: {%s, requests_per_minute: %d, requests_per_second: %d, tokens_per_minute: %d, concurrent_requests: %d, weight: %d}",
+		month, between(10_000, 100_000)*2, between(100, 1000), between(500_000, 5_000_000)*2, between(10, 60), between(1, 1000))
+	line("  per_key: {keys: {%s: {requests_per_second: %d, tokens_per_second: %d}, %s: {concurrent_requests: 3, priority: %s}}}",
+		wildID(0), between(2, 20), between(200, 2000), wildID(1), class())
 	// Of tokens only where it is not a caller's own counter, for the same reason
 	// as below.
 	line("%s", maybe(fmt.Sprintf("  per_model: %s", one(
@@ -101,9 +120,10 @@ func configuration(rng *rand.Rand, has climate, urls []string) string {
 	line("    - {name: networks, per: [%s], limit: {requests: %d, per: 10s, algorithm: token_bucket, capacity: %d}, mode: shadow}",
 		one("ip", "ip6_48"), between(5, 50), between(5, 100))
 	line("    - {name: tenants, per: [tenant], limit: {tokens: %d, per: minute}, candidate: %d}", between(5_000_000, 50_000_000), between(1000, 10_000))
+	line("%s", maybe("    - {name: turns, match: {model: small-a}, priority: "+class()+"}"))
 	line("  global: {%s, requests_per_second: %d}", month, between(300, 5000))
 	line("  error_response: {global: %s}", one("document", "dialect"))
-	line("  concurrent: {max_concurrent: %d, queue_timeout: %dms}", between(mostSlots-4, mostSlots), between(150, 1500))
+	line("%s", concurrent)
 	line("  bypass: {paths: [/echo/free], keys: [the-vip]}")
 	line("  headers: {sets: [%s]}", one("", "ietf", "openai, anthropic", "ietf, openai, anthropic"))
 	return b.String()
@@ -117,15 +137,16 @@ request_timeout: 40s
 shutdown_grace: 1m
 max_body_bytes: %d
 %s
+%s
 rate_limiting:
 %s
   algorithm: %s
   default: {requests_per_second: 10, concurrent_requests: 40}
   roles: {user: {%s, requests_per_second: 100000, concurrent_requests: 100}}
-  global: {%[5]s}
+  global: {%[6]s}
   concurrent: {max_concurrent: 8, queue_timeout: 30s}
   bypass: {paths: [/echo/free], keys: [the-vip]}
-`, maxBody, known(rng, urls), has.common(), has.algorithms[0], months(rng))
+`, maxBody, known(rng, urls), policy(rng), has.common(), has.algorithms[0], months(rng))
 }
 
 // known is the workers and the listed callers.
@@ -134,7 +155,7 @@ func known(rng *rand.Rand, urls []string) string {
 	b.WriteString("workers:\n")
 	rng.Shuffle(len(urls), func(i, j int) { urls[i], urls[j] = urls[j], urls[i] })
 	for _, u := range urls[:len(urls)-rng.IntN(2)] {
-		fmt.Fprintf(&b, "  - {url: %s}\n", u)
+		fmt.Fprintf(&b, "  - {url: %s, weight: %d}\n", u, 1+rng.IntN(4))
 	}
 	b.WriteString("auth:\n  keys:\n")
 	for i := range calmCallers {
@@ -145,6 +166,13 @@ func known(rng *rand.Rand, urls []string) string {
 	}
 	fmt.Fprintf(&b, "    - {id: the-vip, key: %s}", freeKey)
 	return b.String()
+}
+
+// policy is when workers are asked. A dead one that comes back is asked within a
+// second.
+func policy(rng *rand.Rand) string {
+	return fmt.Sprintf("worker_policy:\n  health: {interval: %dms}\n  retries: %d\n  breaker: {failures: %d, open: %dms}",
+		400+rng.IntN(600), rng.IntN(mostRetries+1), 5+rng.IntN(20), 100+rng.IntN(400))
 }
 
 // months are the limits by the month, which are never reached.

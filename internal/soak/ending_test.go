@@ -22,7 +22,7 @@ func (s *soak) drained() {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		if m["penstock_inflight_requests"] == 0 && m["penstock_queue_depth"] == 0 && s.yard.busy() == 0 {
+		if m["penstock_inflight_requests"] == 0 && m["penstock_queue_depth"] == 0 && m["penstock_slots_in_use"] == 0 && s.yard.busy() == 0 {
 			if n := m["penstock_store_errors_total"]; n != 0 {
 				s.t.Errorf("the store has failed %v times", n)
 			}
@@ -39,7 +39,7 @@ func (s *soak) drained() {
 func (s *soak) buffers() {
 	s.t.Helper()
 	const most = 64 << 10
-	text := fmt.Sprintf("max_body_bytes: %[1]d\nmax_buffered_bytes: %[1]d\nworkers: [{url: %[2]s}]\n", most, s.urls()[0])
+	text := fmt.Sprintf("max_body_bytes: %[1]d\nmax_buffered_bytes: %[1]d\nworkers: [{url: %[2]s}]\nworker_policy: {health: {interval: 0s}, breaker: {failures: 0}}\n", most, s.urls()[0])
 	if err := s.configure(s.rng(), text); err != nil {
 		s.t.Fatal(err)
 	}

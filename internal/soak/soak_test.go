@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/penstock-dev/penstock/internal/standin"
 )
 
 var (
@@ -100,7 +102,10 @@ func TestSoak(t *testing.T) {
 
 // start starts the workers, penstock, and the clients.
 func (s *soak) start() {
-	s.yard = newYard(s.t, s.rng(), 3)
+	s.yard = newYard(s.t, s.rng(), 3, mostSlots, standin.Options{
+		Capacity: 32, PerOutputToken: time.Millisecond, JobTime: 10 * time.Millisecond,
+		Output: standin.Lengths{Mean: 25, CV: 0.8, Max: 120}, CachedShare: 0.3,
+	})
 	var ids []string
 	for i := range calmCallers {
 		s.calm = append(s.calm, &caller{id: calmID(i)})
@@ -264,8 +269,12 @@ func (s *soak) watch(ctx context.Context) {
 			s.fault("the metrics: %v", err)
 			continue
 		}
-		if m["penstock_queue_depth"] > m["penstock_queue_capacity"] || m["penstock_queue_capacity"] != 100 {
-			s.fault("%v wait in a queue of %v", m["penstock_queue_depth"], m["penstock_queue_capacity"])
+		// Who waits stays when the queue becomes smaller.
+		if depth, room := m["penstock_queue_depth"], m["penstock_queue_capacity"]; max(depth, room) > mostWaiting {
+			s.fault("%v wait in a queue of %v, of at most %d", depth, room, mostWaiting)
+		}
+		if n := m["penstock_slots_in_use"]; n > mostSlots {
+			s.fault("%v slots are in use, of at most %d", n, mostSlots)
 		}
 		s.depth = max(s.depth, m["penstock_queue_depth"])
 	}

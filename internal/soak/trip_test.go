@@ -78,11 +78,11 @@ var own = []struct {
 	{415, "", encoded},
 	{400, "", invalid},
 	{404, "There is nothing at this path.", notFound},
-	{502, "", upstream},
+	{502, "could not be reached or broke off", upstream},
 	{503, "No worker is available.", noWorker},
 	{503, "overloaded", overloaded},
 	{503, "shutting down", stopping},
-	{504, "", slowWorker},
+	{504, "took too long", slowWorker},
 }
 
 // send sends the request and reads the answer as its client does.
@@ -137,12 +137,17 @@ func (s *slowly) Read(p []byte) (int, error) {
 	return s.from.Read(p)
 }
 
+// told reports whether the client was told how far it is while it waited. Then
+// the answer's headers are penstock's own, and what is wrong is said in an event
+// before the connection is cut.
+func (q *trip) told() bool { return bytes.HasPrefix(q.answer, []byte(": queue position")) }
+
 // gone reports whether the client has left.
 func (q *trip) gone() bool { return q.leave > 0 && errors.Is(q.err, context.Canceled) }
 
 // judge says what became of the request; of what should not have become of it, why.
 func (q *trip) judge(s *soak) (outcome, string) {
-	fromWorker := q.replied.Get("X-Worker") != ""
+	fromWorker := q.replied.Get("X-Worker") != "" || q.told() && q.arrivals.Load() > 0
 	switch {
 	case q.gone():
 		return left, ""
@@ -152,7 +157,7 @@ func (q *trip) judge(s *soak) (outcome, string) {
 		return unexpected, "no answer"
 	case q.replied.Get("X-Request-Id") != q.id:
 		return unexpected, "another request's ID: " + q.replied.Get("X-Request-Id")
-	case q.method == http.MethodPost && q.arrivals.Load() > 1:
+	case q.method == http.MethodPost && q.arrivals.Load() > q.mostArrivals():
 		return unexpected, fmt.Sprintf("a POST has come to workers %d times", q.arrivals.Load())
 	case fromWorker && q.arrivals.Load() == 0:
 		return unexpected, "the answer to a request that has come to no worker"
@@ -166,10 +171,22 @@ func (q *trip) judge(s *soak) (outcome, string) {
 	return q.judgeWhole()
 }
 
+// mostArrivals is how often a POST may come to workers: what is metered is sent
+// again where a worker was too busy.
+func (q *trip) mostArrivals() int64 {
+	if q.fault == "status=502" || q.fault == "status=503" {
+		return mostArrivals
+	}
+	return 1
+}
+
 // judgeOwn is of what penstock answers itself.
 func (q *trip) judgeOwn(s *soak) (outcome, string) {
 	for _, o := range own {
-		if o.status != q.status || !bytes.Contains(q.answer, []byte(o.message)) {
+		if q.told() && o.message == "" { // which all have
+			continue
+		}
+		if o.status != q.status && !q.told() || !bytes.Contains(q.answer, []byte(o.message)) {
 			continue
 		}
 		if why := q.wrong(o.outcome, s); why != "" {
@@ -185,9 +202,9 @@ func (q *trip) wrong(o outcome, s *soak) string {
 	died := s.yard.died(q.began, q.deaths)
 	wait, _ := strconv.Atoi(q.replied.Get("Retry-After"))
 	switch {
-	case q.err != nil:
+	case (q.err != nil) != q.told():
 		return "an answer of penstock's own is not whole"
-	case (wait > 0) != (q.status == 408 || q.status == 503 || q.status == 429 && o != tooLarge):
+	case !q.told() && (wait > 0) != (q.status == 408 || q.status == 503 || q.status == 429 && o != tooLarge):
 		return fmt.Sprintf("Retry-After is %d", wait)
 	case o == invalid && q.kind != "garbage" && q.kind != "flood" && q.kind != "oversized":
 		return "the request is valid"
@@ -195,7 +212,7 @@ func (q *trip) wrong(o outcome, s *soak) string {
 		return "the request is not encoded"
 	case o == largeBody && q.kind != "oversized", o == notFound && q.kind != "closed":
 		return "the request is none of these"
-	case o == noWorker && (!died || q.arrivals.Load() > 0):
+	case o == noWorker && (!s.yard.away(q.began, q.deaths) || q.arrivals.Load() > 0):
 		return "workers are alive"
 	case o == upstream && !died && !q.breaks():
 		return "the worker has not failed"
@@ -235,6 +252,8 @@ func (q *trip) judgeCut(s *soak) (outcome, string) {
 	switch {
 	case bytes.Contains(q.answer, []byte("used up the limit")):
 		return cutByLimit, ""
+	case q.told() && (q.breaks() || strings.HasPrefix(fault, "status") || fault == "early-answer"):
+		return cut, ""
 	case fault == "die-after", fault == "hang-after", fault == "wrong-length", fault == "gzip":
 		return cut, ""
 	case s.yard.died(q.began, q.deaths):

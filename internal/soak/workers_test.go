@@ -1,15 +1,12 @@
 package soak
 
 import (
+	"bufio"
 	"context"
-	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,6 +14,7 @@ import (
 
 	"github.com/penstock-dev/penstock/internal/provider"
 	"github.com/penstock-dev/penstock/internal/standin"
+	"github.com/penstock-dev/penstock/internal/traffic"
 )
 
 // yard is the workers, and what they see of the requests.
@@ -28,6 +26,7 @@ type yard struct {
 
 	deaths  atomic.Int64 // twice the deaths so far, and one more while a worker is dead
 	revived atomic.Int64 // when the last came back, in nanoseconds
+	rested  atomic.Int64 // when one last said that it wants to be left alone for a second
 }
 
 // worker is a stand-in that can die as a process does, with all connections, and
@@ -40,18 +39,18 @@ type worker struct {
 
 	mu       sync.Mutex
 	server   *http.Server
+	life     *life
 	upgraded map[net.Conn]bool
 }
 
-func newYard(t *testing.T, rng *rand.Rand, n int) *yard {
+// newYard starts n workers, at which no more than most requests that hold slots
+// may be in flight.
+func newYard(t *testing.T, rng *rand.Rand, n, most int, o standin.Options) *yard {
 	t.Helper()
-	y := &yard{t: t, floor: floor{stays: map[*stay]bool{}}}
-	y.floor.trips = &y.trips
+	y := &yard{t: t, floor: floor{most: most, what: map[*stay]bool{}}}
 	for i := range n {
-		w := &worker{yard: y, number: i, upgraded: map[net.Conn]bool{}, Worker: standin.New(standin.Options{
-			Capacity: 32, PerOutputToken: time.Millisecond, JobTime: 10 * time.Millisecond,
-			Output: standin.Lengths{Mean: 25, CV: 0.8, Max: 120}, CachedShare: 0.3, Seed: rng.Uint64(),
-		})}
+		o.Seed = rng.Uint64()
+		w := &worker{yard: y, number: i, upgraded: map[net.Conn]bool{}, Worker: standin.New(o)}
 		// Below the ports that the system gives to clients, one of which could
 		// take the place of a worker that is dead.
 		for tries := 0; w.server == nil; tries++ {
@@ -75,14 +74,15 @@ func (w *worker) live() error {
 	if err != nil {
 		return err
 	}
+	l := new(life)
 	server := &http.Server{
-		Handler:           w,
+		Handler:           http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.serve(l, rw, r) }),
 		ReadHeaderTimeout: time.Minute,
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.server = server
+	w.server, w.life = server, l
 	go func() { _ = server.Serve(listener) }() // it ends with die
 	return nil
 }
@@ -91,22 +91,40 @@ func (w *worker) live() error {
 func (w *worker) die() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.yard.floor.end(w.life)
 	_ = w.server.Close()
 	for c := range w.upgraded {
 		_ = c.Close()
 	}
 }
 
-// ServeHTTP notes that a request has arrived, and where it holds a slot of the
+// serve notes that a request has arrived, and where it holds a slot of the
 // gateway's that it is in flight.
-func (w *worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	conn := r.Context().Value(connKey{}).(net.Conn)
-	if found, ok := w.yard.trips.Load(r.Header.Get("X-Request-Id")); ok {
+func (w *worker) serve(l *life, rw http.ResponseWriter, r *http.Request) {
+	id := r.Header.Get("X-Request-Id")
+	if id == "" { // the gateway's own: a check, a look at jobs
+		w.ServeHTTP(rw, r)
+		return
+	}
+	endpoint := provider.Route(r.Method, r.URL.Path)
+	control := endpoint.Dialect == traffic.ComfyUI && endpoint.Kind == traffic.Other
+	if r.Header.Get("X-Soak") != free && endpoint.TakesSlot() && !control && r.Header.Get("Upgrade") == "" {
+		s := w.yard.floor.enter(l, r.Method+" "+r.URL.Path+" "+r.Header.Get("X-Standin-Fault"))
+		if s.excess != "" {
+			w.yard.t.Errorf("more are in flight at the workers than the %d slots:\n%s", w.yard.floor.most, s.excess)
+		}
+		defer w.yard.floor.leave(s)
+		rw = staying{rw, func() { w.yard.floor.leave(s) }}
+	}
+	if found, ok := w.yard.trips.Load(id); ok {
 		found.(*trip).arrivals.Add(1)
 	}
+	if r.Header.Get("X-Standin-Fault") == "status=503" {
+		w.yard.rested.Store(time.Now().UnixNano())
+	}
 	rw.Header().Set("X-Worker", strconv.Itoa(w.number))
-	switch {
-	case r.Header.Get("Upgrade") != "":
+	if r.Header.Get("Upgrade") != "" {
+		conn := r.Context().Value(connKey{}).(net.Conn)
 		w.mu.Lock()
 		w.upgraded[conn] = true
 		w.mu.Unlock()
@@ -115,19 +133,29 @@ func (w *worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			defer w.mu.Unlock()
 			delete(w.upgraded, conn)
 		}()
-	case r.Header.Get("X-Soak") != free && provider.Route(r.Method, r.URL.Path).TakesSlot():
-		stay, excess := w.yard.floor.enter(conn, r)
-		defer w.yard.floor.leave(stay)
-		if excess != "" {
-			w.yard.t.Errorf("more are in flight at the workers than the %d slots:\n%s", mostSlots, excess)
-		}
 	}
-	w.Worker.ServeHTTP(rw, r)
+	w.ServeHTTP(rw, r)
+}
+
+// staying is the writer of a request's answer. Where the worker cuts the
+// connection itself, that is when the request ends.
+type staying struct {
+	http.ResponseWriter
+	leave func()
+}
+
+// Unwrap is for http.ResponseController.
+func (s staying) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+// Hijack implements http.Hijacker.
+func (s staying) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	s.leave()
+	return http.NewResponseController(s.ResponseWriter).Hijack()
 }
 
 // haunt has workers die and come back until ctx ends, seldom all of them at once.
 func (y *yard) haunt(ctx context.Context, rng *rand.Rand) (died int) {
-	for wait(ctx, time.Duration(300+rng.IntN(1500))*time.Millisecond) {
+	for wait(ctx, time.Duration(300+rng.IntN(1500)+4000*rng.IntN(2))*time.Millisecond) {
 		first, n := rng.IntN(len(y.workers)), 1+rng.IntN(2)
 		if rng.IntN(8) == 0 {
 			n = len(y.workers)
@@ -160,6 +188,17 @@ func (y *yard) haunt(ctx context.Context, rng *rand.Rand) (died int) {
 // living one.
 const aftermath = 250 * time.Millisecond
 
+// comeback is how long it takes at most until a worker that lives again is asked:
+// a check in a second, a breaker that is open, and what a busy machine adds.
+const comeback = 3 * time.Second
+
+// away reports whether it may be that no worker was asked since then: they were
+// dead or wanted to be left alone.
+func (y *yard) away(since time.Time, deaths int64) bool {
+	last := max(y.revived.Load(), y.rested.Load())
+	return y.died(since, deaths) || last > since.Add(-comeback).UnixNano()
+}
+
 // died reports whether a worker was dead at some time since then, when deaths
 // was its count.
 func (y *yard) died(since time.Time, deaths int64) bool {
@@ -183,82 +222,4 @@ func (y *yard) busy() (n int64) {
 		n += s.Running + s.Waiting
 	}
 	return n
-}
-
-// floor counts the requests in flight at all workers: those that have arrived, and
-// whose connection neither side has closed.
-type floor struct {
-	trips *sync.Map // the yard's
-	mu    sync.Mutex
-	stays map[*stay]bool
-	peak  int // the most at once, those in excess looked at closely
-}
-
-// stay is one request's stay at a worker.
-type stay struct {
-	conn  net.Conn
-	id    string
-	what  string
-	began time.Time
-	left  time.Time // guarded by the floor's lock; zero: not yet
-}
-
-// closing is how long the gateway may be about to close a connection that it has
-// done with: another of its goroutines may be closing it.
-const closing = 200 * time.Millisecond
-
-// enter counts one more. Where that makes more than there are slots it says which.
-func (f *floor) enter(conn net.Conn, r *http.Request) (_ *stay, excess string) {
-	s := &stay{conn: conn, id: r.Header.Get("X-Request-Id"), what: r.Method + " " + r.URL.Path + " " + r.Header.Get("X-Standin-Fault"), began: time.Now()}
-	f.mu.Lock()
-	f.stays[s] = true
-	held := len(f.stays)
-	var all []*stay
-	if held > mostSlots && canTell {
-		all = slices.Collect(maps.Keys(f.stays))
-	}
-	f.mu.Unlock()
-	gone := map[*stay]bool{}
-	for _, other := range all {
-		_, asks := f.trips.Load(other.id)
-		gone[other] = !asks
-	}
-	// Of these, who is looked at later and stands was in flight now.
-	for end := time.Now().Add(closing); len(all) > mostSlots && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		all = slices.DeleteFunc(all, func(other *stay) bool { return !stands(other.conn) })
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(all) > 0 {
-		held = len(all)
-	}
-	f.peak = max(f.peak, held)
-	if held <= mostSlots || !canTell {
-		return s, ""
-	}
-	var b strings.Builder
-	for _, other := range all {
-		fmt.Fprintf(&b, "%s for %v", other.what, s.began.Sub(other.began))
-		if !other.left.IsZero() {
-			fmt.Fprintf(&b, ", and %v more", other.left.Sub(s.began))
-		}
-		if gone[other] {
-			b.WriteString("; its client is gone")
-		}
-		b.WriteString("\n")
-	}
-	return s, b.String()
-}
-
-func (f *floor) leave(s *stay) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s.left = time.Now()
-	delete(f.stays, s)
-}
-
-func (f *floor) String() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return fmt.Sprintf("at most %d in flight at the workers, of %d slots", f.peak, mostSlots)
 }
