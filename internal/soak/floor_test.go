@@ -11,9 +11,11 @@ import (
 // from the first line of its handler to its return, or to the end of the process
 // that it runs in.
 type floor struct {
-	most int // that may be
+	most    int                     // that may be
+	allowed func(now time.Time) int // that may have come until then; nil: any number
 
 	mu   sync.Mutex
+	came int // ever
 	n    int
 	peak int
 	what map[*stay]bool // the n
@@ -33,9 +35,15 @@ type stay struct {
 
 // enter counts one more.
 func (f *floor) enter(l *life, what string) *stay {
-	s := &stay{in: l, what: what, began: time.Now()}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	s := &stay{in: l, what: what, began: time.Now()}
+	f.came++
+	if f.allowed != nil {
+		if most := f.allowed(s.began); f.came > most {
+			s.excess = fmt.Sprintf("%d have come, and may %d until now", f.came, most)
+		}
+	}
 	if l.over {
 		s.gone = true // nobody is there any more
 		return s
@@ -45,6 +53,7 @@ func (f *floor) enter(l *life, what string) *stay {
 	f.peak = max(f.peak, f.n)
 	if f.n > f.most {
 		var b strings.Builder
+		fmt.Fprintf(&b, "%d in flight, of %d slots:\n", f.n, f.most)
 		for other := range f.what {
 			fmt.Fprintf(&b, "%s for %v\n", other.what, s.began.Sub(other.began))
 		}

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	length = flag.Duration("soak.time", 5*time.Second, "how long everything is asked at once")
+	length = flag.Duration("soak.time", 2*time.Second, "how long each test asks")
 	seeded = flag.Uint64("soak.seed", 0, "of all that is drawn; 0 draws one, which is printed")
 )
 
@@ -71,20 +71,28 @@ func (s *soak) fault(format string, args ...any) {
 	}
 }
 
+func newSoak(t *testing.T) *soak {
+	s := &soak{t: t, seed: *seeded, outcomes: map[string]map[outcome]int{}}
+	if s.seed == 0 {
+		s.seed = rand.Uint64()
+	}
+	t.Logf("seed %d: repeat it by -soak.seed", s.seed)
+	return s
+}
+
 // TestSoak asks everything at once.
 func TestSoak(t *testing.T) {
 	d := *length
 	if testing.Short() {
 		d = time.Second
 	}
-	s := &soak{t: t, seed: *seeded, outcomes: map[string]map[outcome]int{}}
-	if s.seed == 0 {
-		s.seed = rand.Uint64()
-	}
+	s := newSoak(t)
 	s.climate = climates()[s.seed%uint64(len(climates()))]
-	t.Logf("seed %d: repeat it by -soak.seed", s.seed)
 	month := time.Now().UTC().Month()
-	s.start()
+	s.start(mostSlots, standin.Options{
+		Capacity: 32, PerOutputToken: time.Millisecond, JobTime: 10 * time.Millisecond,
+		Output: standin.Lengths{Mean: 25, CV: 0.8, Max: 120}, CachedShare: 0.3,
+	}, func() string { return configuration(s.rng(), s.climate, s.urls()) })
 
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
@@ -97,15 +105,13 @@ func TestSoak(t *testing.T) {
 	if time.Now().Add(aDay).UTC().Month() == month {
 		s.ledger.sweep(t)
 	}
-	s.report()
+	s.report(whole, passed, cut, left, denied, queueFull, invalid, largeBody, upstream, stopping, upgraded)
 }
 
-// start starts the workers, penstock, and the clients.
-func (s *soak) start() {
-	s.yard = newYard(s.t, s.rng(), 3, mostSlots, standin.Options{
-		Capacity: 32, PerOutputToken: time.Millisecond, JobTime: 10 * time.Millisecond,
-		Output: standin.Lengths{Mean: 25, CV: 0.8, Max: 120}, CachedShare: 0.3,
-	})
+// start starts the workers, which should see no more requests at a time than
+// most, penstock, and the clients.
+func (s *soak) start(most int, as standin.Options, configuration func() string) {
+	s.yard = newYard(s.t, s.rng(), 3, most, as)
 	var ids []string
 	for i := range calmCallers {
 		s.calm = append(s.calm, &caller{id: calmID(i)})
@@ -115,7 +121,7 @@ func (s *soak) start() {
 		s.wild = append(s.wild, &caller{id: wildID(i)})
 		ids = append(ids, wildID(i))
 	}
-	s.program = boot(s.t, configuration(s.rng(), s.climate, s.urls()), newLedger(ids, s.fault))
+	s.program = boot(s.t, configuration(), newLedger(ids, s.fault))
 	h1 := &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true}
 	h2 := &http.Transport{Protocols: new(http.Protocols), DisableCompression: true}
 	h2.Protocols.SetUnencryptedHTTP2(true)
