@@ -97,11 +97,14 @@ rate_limiting:
 // workers hang.
 func (s *soak) impatient(rng *rand.Rand) *call {
 	c := metered(rng, shapes()[rng.IntN(len(shapes())-1)], 1+rng.IntN(120)) // no job: it is in flight for longer
-	if rng.IntN(8) == 0 {
+	uploads := rng.IntN(8) == 0
+	if uploads { // which go to workers by another way
 		c = upload(rng)
 		c.leave = 0
 	}
 	switch p := rng.IntN(100); {
+	case uploads && p < 50:
+		c.fault, c.leave = "slow-headers=30ms", time.Duration(1+rng.IntN(60_000))*time.Microsecond
 	case p < 20:
 		c.leave = time.Duration(1+rng.IntN(200_000)) * time.Microsecond
 	case p < 22:
