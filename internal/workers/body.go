@@ -50,6 +50,8 @@ func (x *exchange) Read(p []byte) (int, error) {
 	switch {
 	case err == nil:
 		return n, nil
+	case err == io.EOF && x.late():
+		err = context.Cause(x.ctx)
 	case err == io.EOF:
 		x.conn.free(x)
 		x.end(whole, nil)

@@ -100,9 +100,18 @@ func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, 
 		}
 		out.Body = &clientBody{ReadCloser: body, exchange: x, left: length}
 	}
-
-	return x.transport.RoundTrip(out)
+	resp, err := x.transport.RoundTrip(out)
+	if err == nil && x.late() {
+		_ = resp.Body.Close()
+		return nil, context.Cause(x.ctx)
+	}
+	return resp, err
 }
+
+// late reports whether what has just come may be how the worker ended a request
+// that was given up: TLS says that it is at an end before the connection is closed,
+// and until then the answer to that is read.
+func (x *exchange) late() bool { return x.conn != nil && x.ctx.Err() != nil }
 
 // hold makes held the body of out. The transport knows this kind of reader, and
 // writes headers and body at once.
