@@ -39,9 +39,11 @@ func (s *soak) drained() {
 func (s *soak) buffers() {
 	s.t.Helper()
 	const most = 64 << 10
-	text := fmt.Sprintf("max_body_bytes: %[1]d\nmax_buffered_bytes: %[1]d\nworkers: [{url: %[2]s}]\nworker_policy: {health: {interval: 0s}, breaker: {failures: 0}}\n", most, s.urls()[0])
-	if err := s.configure(s.rng(), text); err != nil {
-		s.t.Fatal(err)
+	for _, url := range s.urls()[:2] { // the second is new then, and so has not been told to be left alone
+		text := fmt.Sprintf("max_body_bytes: %[1]d\nmax_buffered_bytes: %[1]d\nworkers: [{url: %[2]s}]\nworker_policy: {health: {interval: 0s}, breaker: {failures: 0}}\n", most, url)
+		if err := s.configure(s.rng(), text); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 	body := []byte(`{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}]}`)
 	large := post("buffered", "/v1/chat/completions", append(body, bytes.Repeat([]byte(" "), most-1-len(body))...)) // it is read into a byte more
