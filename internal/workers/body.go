@@ -52,11 +52,18 @@ func (x *exchange) Read(p []byte) (int, error) {
 	}
 	switch {
 	case err == nil:
+		return n, nil
+	case err == io.EOF && x.late():
+		err = context.Cause(x.ctx)
 	case err == io.EOF:
+		x.conn.free(x)
 		x.end(whole, nil)
-	case x.clientGone():
+		return n, err
+	}
+	x.conn.wait()
+	if x.clientGone() {
 		x.end(left, err)
-	default:
+	} else {
 		x.end(broken, err)
 	}
 	return n, err
@@ -65,6 +72,9 @@ func (x *exchange) Read(p []byte) (int, error) {
 // Close closes the worker's answer, wherever it is, and ends the exchange.
 func (x *exchange) Close() error {
 	err := x.body.Close()
+	if !x.ended.Load() {
+		x.conn.wait()
+	}
 	x.end(left, nil)
 	return err
 }
@@ -80,6 +90,7 @@ type upgraded struct {
 // request's context at the latest: ReverseProxy drops it without closing it
 // when it does not like the protocol.
 func (x *exchange) upgrade(conn io.ReadWriteCloser) *upgraded {
+	x.conn.free(x)
 	u := &upgraded{ReadWriteCloser: conn, exchange: x}
 	context.AfterFunc(x.ctx, func() { _ = u.Close() })
 	return u

@@ -21,9 +21,10 @@ type exchange struct {
 	trace  httptrace.ClientTrace
 
 	connected atomic.Bool
-	broken    atomic.Bool  // the client's body broke off
-	sending   bytes.Reader // of a body that is held
-	again     *Held        // the same, while it may have to be sent again
+	conn      *transportConn // that the transport has it by; nil: none, or it is HTTP/2's
+	broken    atomic.Bool    // the client's body broke off
+	sending   bytes.Reader   // of a body that is held
+	again     *Held          // the same, while it may have to be sent again
 	ended     atomic.Bool
 	verdict   verdict
 	body      io.ReadCloser // the worker's
@@ -38,6 +39,7 @@ func (x *exchange) send(req *http.Request, body io.ReadCloser, held *Held, once 
 	}
 	resp, err := x.roundTrip(out, body, held, once, target)
 	if err != nil {
+		x.conn.wait()
 		how := broken
 		switch {
 		case x.clientGone():
@@ -55,6 +57,7 @@ func (x *exchange) send(req *http.Request, body io.ReadCloser, held *Held, once 
 	case upgraded:
 		resp.Body = x.upgrade(conn)
 	case resp.Body == http.NoBody:
+		x.conn.free(x)
 		x.end(whole, nil)
 	default:
 		x.body, resp.Body = resp.Body, x
@@ -73,7 +76,12 @@ func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, 
 			return resp, err
 		}
 	}
-	x.trace.GotConn = func(httptrace.GotConnInfo) { x.gotConn() }
+	x.trace.GotConn = func(got httptrace.GotConnInfo) {
+		if x.conn = transportConnOf(got.Conn); x.conn != nil {
+			x.conn.by.Store(x)
+		}
+		x.gotConn()
+	}
 	out := req.WithContext(httptrace.WithClientTrace(x.ctx, &x.trace))
 	out.URL = &x.url
 	SetTarget(out, x.worker.url, target)
@@ -92,9 +100,18 @@ func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, 
 		}
 		out.Body = &clientBody{ReadCloser: body, exchange: x, left: length}
 	}
-
-	return x.transport.RoundTrip(out)
+	resp, err := x.transport.RoundTrip(out)
+	if err == nil && x.late() {
+		_ = resp.Body.Close()
+		return nil, context.Cause(x.ctx)
+	}
+	return resp, err
 }
+
+// late reports whether what has just come may be how the worker ended a request
+// that was given up: TLS says that it is at an end before the connection is closed,
+// and until then the answer to that is read.
+func (x *exchange) late() bool { return x.conn != nil && x.ctx.Err() != nil }
 
 // hold makes held the body of out. The transport knows this kind of reader, and
 // writes headers and body at once.

@@ -22,10 +22,6 @@ const (
 	maxInline = 16 << 10
 	// writeWait is how long an answer's end waits for the request's.
 	writeWait = 50 * time.Millisecond
-	// partWait is how long a worker whose answer nobody waits for any more has to
-	// see that, and partBytes how much of the answer it may still send.
-	partWait  = 100 * time.Millisecond
-	partBytes = 1 << 20
 )
 
 // conn is a connection to a worker. One request at a time has it.
@@ -86,22 +82,10 @@ func (c *conn) close() {
 		return
 	}
 	if c.asked.Load() {
-		c.part()
+		part(c.Conn)
 	}
 	_ = c.Conn.Close()
 	close(c.closed)
-}
-
-// part tells the worker that nobody waits for its answer any more, and waits
-// until it has closed its side: servers give a request up when its connection
-// ends, and then close theirs.
-func (c *conn) part() {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
-	}
-	_ = c.SetReadDeadline(time.Now().Add(partWait))
-	_, _ = io.CopyN(io.Discard, c.Conn, partBytes)
 }
 
 // roundTrip sends r, of which head is what comes before the body, and returns the

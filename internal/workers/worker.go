@@ -184,7 +184,7 @@ func (w *worker) retire() {
 func newTransport(o Options) *http.Transport {
 	return &http.Transport{
 		Proxy:                  nil, // never one that the environment names
-		DialContext:            o.dial,
+		DialContext:            dialTransport(o.dial),
 		TLSHandshakeTimeout:    o.DialTimeout,
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true, // the client's own Accept-Encoding counts
