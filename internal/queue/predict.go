@@ -83,7 +83,10 @@ func (l *line) before(at traffic.Class, u *caller, ahead int, number uint64) int
 			others-- // the caller itself
 		}
 		mean, _ := c.queued.over(uint64(c.waiting))
-		rounds := max(1, reach.minus(floor).coarse()/max(1, mean.coarse()))
+		rounds := uint64(1)
+		if least := c.ranking.first().served; least.less(reach) {
+			rounds = max(1, reach.minus(least).coarse()/max(1, mean.coarse()))
+		}
 		n += int(min(times(others, rounds), uint64(c.waiting-own)))
 	}
 	above := 0
