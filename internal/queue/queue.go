@@ -66,8 +66,9 @@ func (q *Queue) Configure(o Options) error {
 // Enter returns a slot, at once if one is free and the bucket has a token for
 // it, else after waiting in the line. Without a slot the error is a *FullError,
 // a *TimeoutError, ErrStopped, or ctx.Err() when ctx ended first; the place in
-// the line is free by then, and no bucket token was taken. The caller releases
-// the slot when the request has ended.
+// the line is free by then, and no bucket token was taken. What is returned with
+// the error is no slot, but tells position and wait of a request that waited. The
+// caller releases the slot when the request has ended.
 func (q *Queue) Enter(ctx context.Context, ask Ask) (Slot, error) {
 	gone := ctx.Err()
 	q.mu.Lock()
@@ -228,7 +229,8 @@ func (q *Queue) wait(ctx context.Context, p *place, position int, timeout time.D
 	}
 	defer q.mu.Unlock()
 	if !answered {
-		return Slot{}, q.leave(p, gone)
+		in := Slot{position: position, waited: q.now() - p.since}
+		return in, q.leave(p, gone)
 	}
 	return q.take(p, position, answer, gone)
 }
@@ -275,14 +277,16 @@ func (q *Queue) leave(p *place, gone error) error {
 func (q *Queue) take(p *place, position int, answer, gone error) (Slot, error) {
 	switch {
 	case answer != nil:
+		in := Slot{position: position, waited: q.now() - p.since}
 		q.spare.give(p)
-		return Slot{}, answer
+		return in, answer
 	case gone != nil:
 		q.counts.Left++
 		q.line.classes[p.class].correct(p, work{})
 		q.bucket.refund()
+		in := Slot{position: position, waited: p.waited}
 		q.release(p, q.now())
-		return Slot{}, gone
+		return in, gone
 	}
 	return Slot{queue: q, place: p, turn: p.turn, position: position, waited: p.waited}, nil
 }
