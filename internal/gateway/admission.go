@@ -33,15 +33,15 @@ func (x *exchange) enter() bool {
 		ask.Progress = x.waiting
 	}
 	slot, err := x.g.Queue.Enter(x.r.Context(), ask)
+	if n := slot.Position(); n > 0 {
+		x.position = n
+		x.g.Metrics.Waited(x.class, slot.Waited())
+	}
 	if err != nil {
 		x.notEntered(err)
 		return false
 	}
 	x.slot = slot
-	if n := slot.Position(); n > 0 {
-		x.position = n
-		x.g.Metrics.Waited(x.class, slot.Waited())
-	}
 	return true
 }
 
@@ -90,7 +90,6 @@ func (x *exchange) notEntered(err error) {
 	case errors.As(err, &full):
 		x.turnAway(telemetry.Reason(full.Reason), reply.QueueFull, full.RetryAfter)
 	case errors.As(err, &late):
-		x.g.Metrics.Waited(x.class, late.Waited)
 		x.turnAway(telemetry.Timeout, reply.QueueTimeout, late.RetryAfter)
 	case errors.Is(err, queue.ErrStopped):
 		x.g.Metrics.Rejected(x.class, telemetry.Stopped)

@@ -184,6 +184,9 @@ func TestQueueDenialsOnTheWire(t *testing.T) {
 		if got := r.metric(`http_rate_limit_total{result="rejected"}`); got != 2 {
 			t.Errorf("%v requests were counted as rejected, want 2", got)
 		}
+		if got := r.metric("queue_wait_seconds_count"); got != 2 {
+			t.Errorf("%v waits were counted, want those of the two who waited in vain", got)
+		}
 		slot.Release()
 	})
 }

@@ -21,6 +21,9 @@ type caller struct {
 	// to: the rest of that charge was forgiven already.
 	returns uint64
 	lead    work
+	// open is the charges of its slots since the last return, stale those of
+	// the slots from before.
+	open, stale work
 
 	lessRecent, moreRecent *caller // neighbours in the crowd
 
@@ -29,6 +32,23 @@ type caller struct {
 }
 
 func (c *caller) key() key { return key{c.served, c.first.number} }
+
+// sure is what of the counter nothing is given back of.
+func (c *caller) sure() work {
+	stale := c.stale
+	if c.lead.less(stale) {
+		stale = c.lead
+	}
+	return c.served.minus(c.open).minus(stale)
+}
+
+// holds is what the charge of p, which holds a slot, is part of.
+func (c *caller) holds(p *place) *work {
+	if p.returns == c.returns {
+		return &c.open
+	}
+	return &c.stale
+}
 
 func (c *caller) idle() bool { return c.waiting == 0 && c.held == 0 }
 

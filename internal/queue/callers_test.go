@@ -90,7 +90,7 @@ func TestHolderIsNotForgotten(t *testing.T) {
 	}
 	enter("a").Release()
 	held := enter("a")
-	held.place.caller.served = work{}
+	held.place.caller.served, held.place.caller.open, held.place.charge = work{}, work{}, work{}
 	for i := range mostIdle {
 		enter(strconv.Itoa(i)).Release()
 	}

@@ -9,7 +9,9 @@ package queue
 // who have, or to whoever was served last where nobody waits, so that nobody saves up
 // turns while it is away. The paper's engine sees every token as it is made and
 // charges it then. Here the charge is made with the grant, as an estimate, and
-// corrected as becomes known what was served.
+// corrected as becomes known what was served. So the least that others are lifted
+// to is what is sure of it: were it the estimates, which may all be given back, those
+// who come back would wait until as much was served once more.
 type class struct {
 	callers callers
 	ranking ranking // those who have a waiter
@@ -37,9 +39,9 @@ func (c *class) asks() work { return c.ranking.first().caller.first.charge.plus(
 func (c *class) floor() work {
 	switch {
 	case c.ranking.len > 0:
-		return c.ranking.first().served
+		return c.ranking.first().caller.sure()
 	case c.last != nil:
-		return c.last.served
+		return c.last.sure()
 	default:
 		return c.past
 	}
@@ -49,6 +51,7 @@ func (c *class) floor() work {
 func (c *class) lift(u *caller) {
 	floor := c.floor()
 	u.returns++
+	u.stale, u.open = u.stale.plus(u.open), work{}
 	if u.served.less(floor) {
 		u.served, u.lead = floor, work{}
 	} else {
@@ -119,6 +122,7 @@ func (c *class) charge(p *place) {
 	u := p.caller
 	u.served = u.served.plus(p.charge)
 	p.returns = u.returns
+	u.open = u.open.plus(p.charge)
 	u.held++
 	c.held++
 	c.last = u
@@ -131,6 +135,8 @@ func (c *class) correct(p *place, charge work) {
 	if u.waiting > 0 {
 		c.ranking.remove(u.key())
 	}
+	held := u.holds(p)
+	*held = held.minus(p.charge)
 	if p.charge.less(charge) {
 		u.served = u.served.plus(charge.minus(p.charge))
 		p.charge = charge
@@ -145,13 +151,16 @@ func (c *class) correct(p *place, charge work) {
 		u.served = u.served.minus(back)
 		p.charge = p.charge.minus(back)
 	}
+	*held = held.plus(p.charge)
 	if u.waiting > 0 {
 		c.ranking.insert(u.key(), u)
 	}
 }
 
-// release takes the slot of p back.
+// release takes the slot of p back. What it was charged is sure now.
 func (c *class) release(p *place) {
+	held := p.caller.holds(p)
+	*held = held.minus(p.charge)
 	p.caller.held--
 	c.held--
 	c.rest(p.caller)

@@ -141,12 +141,32 @@ func (m *model) order(class traffic.Class) (firsts []*modelStay) {
 
 func (m *model) floor(class traffic.Class) *big.Int {
 	if firsts := m.order(class); len(firsts) > 0 {
-		return firsts[0].caller.served
+		return m.sure(firsts[0].caller)
 	}
 	if c := m.last[class]; c != nil {
-		return c.served
+		return m.sure(c)
 	}
 	return new(big.Int)
+}
+
+// sure is what a caller's counter would be if all that it holds turned out to
+// have been nothing.
+func (m *model) sure(c *modelCaller) *big.Int {
+	sure, lead := new(big.Int).Set(c.served), c.lead
+	for _, w := range m.holders {
+		if w.caller != c {
+			continue
+		}
+		back := w.charge
+		if w.returns != c.returns {
+			if back.Cmp(lead) > 0 {
+				back = lead
+			}
+			lead = new(big.Int).Sub(lead, back)
+		}
+		sure.Sub(sure, back)
+	}
+	return sure
 }
 
 func (m *model) lift(of modelName, c *modelCaller) {
@@ -277,7 +297,7 @@ func (m *model) before(of modelName) int {
 	n := 0
 	if firsts := m.order(of.class); len(firsts) > 0 {
 		c := m.callers[of]
-		floor, sum := firsts[0].caller.served, new(big.Int)
+		floor, least, sum := m.floor(of.class), firsts[0].caller.served, new(big.Int)
 		for _, w := range m.waiters(of.class, nil) {
 			sum.Add(sum, w.charge)
 		}
@@ -304,7 +324,10 @@ func (m *model) before(of modelName) int {
 				others++
 			}
 		}
-		above := new(big.Int).Sub(reach, floor)
+		above := new(big.Int).Sub(reach, least)
+		if above.Sign() < 0 {
+			above.SetInt64(0)
+		}
 		rounds := above.Rsh(above, 16).Div(above, mean.Rsh(mean, 16)).Int64()
 		n = len(own) + min(others*int(max(1, rounds)), len(m.waiters(of.class, nil))-len(own))
 	}

@@ -83,9 +83,9 @@ func (l *line) before(at traffic.Class, u *caller, ahead int, number uint64) int
 			others-- // the caller itself
 		}
 		rounds := uint64(1)
-		if others > 0 && floor.less(reach) {
+		if least := c.ranking.first().served; others > 0 && least.less(reach) {
 			mean, _ := c.queued.over(uint64(c.waiting))
-			rounds = max(1, reach.minus(floor).coarse()/max(1, mean.coarse()))
+			rounds = max(1, reach.minus(least).coarse()/max(1, mean.coarse()))
 		}
 		n += int(min(times(others, rounds), uint64(c.waiting-own)))
 	}

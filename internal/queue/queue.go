@@ -66,8 +66,9 @@ func (q *Queue) Configure(o Options) error {
 // Enter returns a slot, at once if one is free and the bucket has a token for
 // it, else after waiting in the line. Without a slot the error is a *FullError,
 // a *TimeoutError, ErrStopped, or ctx.Err() when ctx ended first; the place in
-// the line is free by then, and no bucket token was taken. The caller releases
-// the slot when the request has ended.
+// the line is free by then, and no bucket token was taken. What is returned with
+// the error is no slot, but tells position and wait of a request that waited. The
+// caller releases the slot when the request has ended.
 func (q *Queue) Enter(ctx context.Context, ask Ask) (Slot, error) {
 	gone := ctx.Err()
 	q.mu.Lock()
@@ -220,7 +221,7 @@ func (q *Queue) wait(ctx context.Context, p *place, position int, joined, timeou
 		q.mu.Lock()
 		if p.waiting() {
 			defer q.mu.Unlock()
-			return Slot{}, q.leave(p, gone)
+			return Slot{position: position, waited: q.now() - joined}, q.leave(p, gone)
 		}
 		q.mu.Unlock()
 		<-p.answer // sent under the lock, so it is there
@@ -272,16 +273,19 @@ func (q *Queue) take(p *place, position int, joined time.Duration, gone error) (
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	now := q.now()
+	stood := Slot{position: position, waited: now - joined}
 	if err := p.refused; err != nil {
 		p.refused = nil
 		q.spare.give(p)
-		return Slot{}, err
+		return stood, err
 	}
+	stood.waited = p.since - joined
 	q.counts.Left++
 	q.line.correct(p, work{})
 	q.bucket.refund()
-	q.release(p, q.now())
-	return Slot{}, gone
+	q.release(p, now)
+	return stood, gone
 }
 
 // Stop turns everybody away who waits or comes later, with ErrStopped. Those

@@ -3,10 +3,13 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestOptions(t *testing.T) {
@@ -377,5 +380,62 @@ func TestStop(t *testing.T) {
 		r.start("e")
 		r.want(map[string]outcome{"e": {Error: "stopped"}})
 		r.stats(Stats{Slots: 1, Size: 5, Granted: 1, Waited: 2})
+	})
+}
+
+// TestWaitInVain: who gets no slot is told, too, where and how long it waited.
+func TestWaitInVain(t *testing.T) {
+	type stay struct {
+		position int
+		waited   time.Duration
+		err      string
+	}
+	synctest.Test(t, func(t *testing.T) {
+		q, err := New(Options{Slots: 1, Size: 2, Timeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]stay{}
+		var mu sync.Mutex
+		enter := func(ctx context.Context, name string, a Ask) {
+			go func() {
+				s, err := q.Enter(ctx, a)
+				mu.Lock()
+				defer mu.Unlock()
+				got[name] = stay{s.Position(), s.Waited(), fmt.Sprint(err)}
+				if err != nil {
+					s.Release() // it is none
+				}
+			}()
+			synctest.Wait()
+		}
+		leaving, leave := context.WithCancel(t.Context())
+		enter(t.Context(), "holds", Ask{})
+		enter(t.Context(), "late", Ask{Caller: "a"})
+		time.Sleep(time.Second)
+		enter(t.Context(), "pushed out", Ask{Caller: "a"})
+		time.Sleep(time.Second)
+		enter(leaving, "left", Ask{Caller: "b"})
+		time.Sleep(time.Second)
+		leave()
+		synctest.Wait()
+		time.Sleep(57 * time.Second)
+		enter(t.Context(), "stopped", Ask{})
+		time.Sleep(time.Second)
+		q.Stop()
+		synctest.Wait()
+		want := map[string]stay{
+			"holds":      {0, 0, "<nil>"},
+			"late":       {1, time.Minute, "queue: no slot within 1m0s; retry after 1s"},
+			"pushed out": {2, time.Second, "queue: full, and another caller's turn to wait; retry after 1s"},
+			"left":       {2, time.Second, "context canceled"},
+			"stopped":    {1, time.Second, ErrStopped.Error()},
+		}
+		if d := cmp.Diff(want, got, cmp.AllowUnexported(stay{})); d != "" {
+			t.Error(d)
+		}
+		if s := q.Stats(); s.InFlight != 1 {
+			t.Errorf("%d are in flight", s.InFlight)
+		}
 	})
 }

@@ -71,7 +71,7 @@ func (r *rig) ask(a Ask, names string) {
 func (r *rig) enter(ctx context.Context, a Ask, name string) {
 	began := time.Now()
 	s, err := r.q.Enter(ctx, a)
-	o := outcome{Position: s.Position(), Waited: s.Waited(), After: time.Since(began)}
+	o := outcome{After: time.Since(began)}
 	var full *FullError
 	var late *TimeoutError
 	switch {
@@ -83,6 +83,8 @@ func (r *rig) enter(ctx context.Context, a Ask, name string) {
 		o.Error = "stopped"
 	case err != nil:
 		o.Error = err.Error()
+	default:
+		o.Position, o.Waited = s.Position(), s.Waited()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

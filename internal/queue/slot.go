@@ -53,11 +53,11 @@ func (s Slot) Served(cost int64) {
 	}
 }
 
-// Waited returns how long the request stood in the line; 0 if it went
-// straight in.
+// Waited returns how long the request stood in the line, in vain or not; 0 if
+// it did not wait.
 func (s Slot) Waited() time.Duration { return s.waited }
 
 // Position returns the place in the line at which the request entered it: 1
-// for the one that goes first, 0 if it went straight in. It counts those who
+// for the one that goes first, 0 if it did not wait. It counts those who
 // were to be served before, as Ask.Progress is told it.
 func (s Slot) Position() int { return s.position }
