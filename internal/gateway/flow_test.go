@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/penstock-dev/penstock/internal/standin"
@@ -213,6 +214,8 @@ func TestPromptsAreNotHeld(t *testing.T) {
 		<-end
 		_, _ = io.WriteString(w, "data: [DONE]\n\n")
 	}))
+	finish := sync.OnceFunc(func() { close(end) })
+	t.Cleanup(finish) // before the worker's: it waits for its handlers
 	body := `{"stream":true,"x":"` + strings.Repeat("x", size) + `"}`
 	before := heap()
 	var open []*http.Response
@@ -228,7 +231,7 @@ func TestPromptsAreNotHeld(t *testing.T) {
 	}
 	// The transport lets go of a body a moment after it was sent.
 	eventually(t, "the bodies are let go of", func() bool { return heap()-before < streams*size/8 })
-	close(end)
+	finish()
 	for _, resp := range open {
 		if a := readAll(resp); a.body != "data: [DONE]\n\n" || a.err != nil {
 			t.Errorf("the stream is %q and %v", a.body, a.err)
