@@ -66,7 +66,11 @@ func (x *exchange) modify(resp *http.Response) error {
 			h.Del("Content-Length") // an event of it may be taken out
 			resp.ContentLength = -1
 		}
+		empty := resp.Body == http.NoBody
 		resp.Body = &x.answer
+		if empty { // the client has all of it with the headers
+			_, _ = x.answer.Read(make([]byte, 1))
+		}
 	case resp.Body == http.NoBody:
 		x.finish() // the headers are all there is
 	default:

@@ -215,7 +215,7 @@ func TestPromptsAreNotHeld(t *testing.T) {
 		_, _ = io.WriteString(w, "data: [DONE]\n\n")
 	}))
 	finish := sync.OnceFunc(func() { close(end) })
-	t.Cleanup(finish) // else a failure would wait for the streams
+	t.Cleanup(finish) // before the worker's: it waits for its handlers
 	body := `{"stream":true,"x":"` + strings.Repeat("x", size) + `"}`
 	before := heap()
 	var open []*http.Response

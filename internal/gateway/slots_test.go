@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"runtime"
 	"strings"
@@ -316,4 +317,30 @@ func TestLeaversAreNoMoreThanTheSlots(t *testing.T) {
 	if most.Load() > slots || left.Load() != 40*slots {
 		t.Errorf("%d were at the worker at a time, and it saw %d leave; want at most %d, and %d", most.Load(), left.Load(), slots, 40*slots)
 	}
+}
+
+// TestEmptyAnswersHoldNothing: an answer without a body ends with its headers, so
+// nothing is held any more when these are written.
+func TestEmptyAnswersHoldNothing(t *testing.T) {
+	r := newRig(t, "", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	r.slots(1, 0, 0)
+	for _, path := range []string{"/a", "/v1/chat/completions"} {
+		held := -1
+		w := headWriter{httptest.NewRecorder(), func() { held = r.Queue.Stats().InFlight }}
+		r.ServeHTTP(w, httptest.NewRequest("POST", path, strings.NewReader("{}")))
+		if w.Code != 200 || held != 0 {
+			t.Errorf("%s: with the headers of a %d %d slots are held, want none", path, w.Code, held)
+		}
+	}
+}
+
+// headWriter tells when headers are written.
+type headWriter struct {
+	*httptest.ResponseRecorder
+	tell func()
+}
+
+func (w headWriter) WriteHeader(code int) {
+	w.tell()
+	w.ResponseRecorder.WriteHeader(code)
 }
