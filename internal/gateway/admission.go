@@ -23,9 +23,12 @@ func (x *exchange) enter() bool {
 	if !x.takesSlot() {
 		return true
 	}
+	if x.isShort() && x.g.Queue.Busy() && !x.readAhead() {
+		return false
+	}
 	x.turn()
 	ask := queue.Ask{Caller: x.caller.ID, Class: x.class, Weight: x.weight, Cost: x.rules.MediaPart}
-	if x.read {
+	if x.read && x.counted {
 		x.served = x.need.Amounts[penstock.OutputTokens]
 		ask.Cost = work(x.asked.Ask.Input, x.served)
 	}

@@ -379,7 +379,7 @@ func (x *exchange) settlement() settlement {
 	case x.metered:
 		x.count(usage)
 		fallthrough
-	case x.read:
+	case x.read && x.counted:
 		x.slot.Served(work(usage.Input, usage.Output))
 	}
 	if x.res == nil || !x.res.Allowed {

@@ -34,11 +34,11 @@ const (
 	bodyStep  = 1 << 20
 )
 
-// readBody reads the body of a metered request, within its bounds of size, time
-// and memory.
+// readBody reads the body of a request, within its bounds of size, time and memory.
+// That of a metered one must not be encoded.
 func (x *exchange) readBody() (body []byte, problem *reply.Denial) {
 	for _, e := range x.r.Header["Content-Encoding"] {
-		if e != "" && !strings.EqualFold(strings.TrimSpace(e), "identity") {
+		if x.counted && e != "" && !strings.EqualFold(strings.TrimSpace(e), "identity") {
 			return nil, &reply.Denial{Code: reply.UnsupportedEncoding}
 		}
 	}

@@ -219,6 +219,38 @@ func (x *exchange) isForm() bool {
 	return x.endpoint.Form && len(x.r.Header["Content-Type"]) == 1 && strings.EqualFold(strings.TrimSpace(media), "multipart/form-data")
 }
 
+// shortBody is how long a body may be that is read though nobody needs to know
+// what it says.
+const shortBody = 64 << 10
+
+// isShort reports whether the body passes, and is better read before the request
+// waits: net/http sees that a client of HTTP/1.1 has gone only when it has read all
+// that the client had to say. A client that asks whether to go on asks the worker.
+func (x *exchange) isShort() bool {
+	return !x.counted && x.r.Header["Expect"] == nil && 0 < x.r.ContentLength && x.r.ContentLength <= shortBody
+}
+
+// readAhead reads a body that passes.
+func (x *exchange) readAhead() bool {
+	body, problem := x.readBody()
+	if problem != nil {
+		x.noBody(problem)
+		return false
+	}
+	x.read, x.lent = true, body
+	x.body.Hold(x.lent)
+	return true
+}
+
+// noBody answers a request whose body could not be read.
+func (x *exchange) noBody(problem *reply.Denial) {
+	if problem.Code == reply.Overloaded {
+		x.failing(problem.Code, errOverloaded)
+	}
+	x.cut = true
+	x.refuse(*problem)
+}
+
 // usageRoom is what the wish for usage adds to a body at most.
 const usageRoom = 64
 
@@ -226,11 +258,7 @@ const usageRoom = 64
 func (x *exchange) peek() bool {
 	body, problem := x.readBody()
 	if problem != nil {
-		if problem.Code == reply.Overloaded {
-			x.failing(problem.Code, errOverloaded)
-		}
-		x.cut = true
-		x.refuse(*problem)
+		x.noBody(problem)
 		return false
 	}
 	x.read = true

@@ -87,15 +87,17 @@ func TestLeavingTheQueue(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer slot.Release()
-		a := r.ask(client, "POST", "/v1/chat/completions", prompt(40, ""))
-		eventually(t, "the request waits", func() bool { return r.Queue.Stats().Waiting == 1 })
-		if got := usedText(r.usedBy(r.caller(""), "")); got == before {
-			t.Error("a waiter holds no reservation")
-		}
-		a.leave()
-		r.wantUsed(before)
-		if n := r.Queue.Stats().Waiting; n != 0 {
-			t.Errorf("%d wait, want none", n)
+		for _, path := range []string{"/v1/chat/completions", "/generate"} { // the body of the second passes
+			a := r.ask(client, "POST", path, prompt(40, ""))
+			eventually(t, "the request waits", func() bool { return r.Queue.Stats().Waiting == 1 })
+			if got := usedText(r.usedBy(r.caller(""), "")); got == before {
+				t.Error("a waiter holds no reservation")
+			}
+			a.leave()
+			r.wantUsed(before)
+			if n := r.Queue.Stats().Waiting; n != 0 {
+				t.Errorf("%d wait, want none", n)
+			}
 		}
 	})
 }

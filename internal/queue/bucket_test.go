@@ -159,3 +159,31 @@ func TestBucketThatHardlyRefills(t *testing.T) {
 		}
 	})
 }
+
+// TestBusy: whoever came would have to wait for a slot, for a token or for others.
+func TestBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, o := range []Options{{}, {Slots: 1}, {Burst: 1, Refill: 1, Per: time.Second}} {
+			q, err := New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			limited := o != Options{}
+			if q.Busy() {
+				t.Errorf("%+v: busy at first", o)
+			}
+			s, err := q.Enter(t.Context(), Ask{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if q.Busy() != limited {
+				t.Errorf("%+v: busy %t with one in flight, want %t", o, q.Busy(), limited)
+			}
+			s.Release()
+			time.Sleep(time.Second)
+			if q.Busy() {
+				t.Errorf("%+v: busy when all is over", o)
+			}
+		}
+	})
+}

@@ -99,6 +99,13 @@ func (q *Queue) Enter(ctx context.Context, ask Ask) (Slot, error) {
 	return q.wait(ctx, p, position, now, timeout, ask.Progress)
 }
 
+// Busy reports whether a request that came now would have to wait.
+func (q *Queue) Busy() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.line.waiting > 0 || !q.slotFree() || q.bucket.on && q.bucket.wait(q.now(), 0) > 0
+}
+
 // pass lets a newcomer straight in if nobody waits and nothing is lacking, else
 // it returns nil. q.mu is held.
 func (q *Queue) pass(ask *Ask) *place {

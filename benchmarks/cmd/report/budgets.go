@@ -91,8 +91,9 @@ func budgets(r results) []budget {
 		budget{"metering a chunk, allocations", 0, r.median("Meter/stream", "allocs/op"), ""},
 		budget{"peek 219 KB of prose", 50, r.median("Peek/prose", "ns/op") / 1e3, "us"},
 		budget{"peek 219 KB at worst", 110, peek / 1e3, "us"},
-		budget{"queue, a free slot", 60, r.median("FreeSlot", "ns/op"), "ns"},
-		budget{"queue, 10,000 waiting", 200, r.median("JoinAndRelease/waiting=10000", "ns/op"), "ns"})
+		budget{"queue, a free slot", 60, r.median("Free/slots", "ns/op"), "ns"},
+		budget{"queue, 10,000 waiting, 1 caller", 200, r.median("JoinAndRelease/waiting=10000/callers=1", "ns/op"), "ns"},
+		budget{"queue, 10,000 waiting, 100 callers", 200, r.median("JoinAndRelease/waiting=10000/callers=100", "ns/op"), "ns"})
 }
 
 func showBudgets(w io.Writer, r results) {

@@ -52,7 +52,7 @@ func (e effort) measure(ctx context.Context, lines, stderr io.Writer) error {
 	}
 	// Those that penstock's own packages have.
 	for _, own := range []string{"queue", "provider"} {
-		if err := run("..", "go", "test", "-run=^$", "-bench=^(BenchmarkFreeSlot|BenchmarkJoinAndRelease|BenchmarkPeek|BenchmarkMeter)$",
+		if err := run("..", "go", "test", "-run=^$", "-bench=^(BenchmarkFree|BenchmarkJoinAndRelease|BenchmarkPeek|BenchmarkMeter)$",
 			"-cpu=1", "-count="+strconv.Itoa(e.rounds), "-benchtime="+e.benchtime, "./internal/"+own); err != nil {
 			return err
 		}
