@@ -43,12 +43,6 @@ func (f *fake) tells(running, pending string) {
 	}
 }
 
-func (f *fake) fails(err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.answer = func(*http.Request) (int, string, error) { return 0, "", err }
-}
-
 // times is when it was asked, so far.
 func (f *fake) times() []time.Duration {
 	synctest.Wait()
