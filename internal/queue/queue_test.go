@@ -419,7 +419,7 @@ func TestWaitInVain(t *testing.T) {
 		time.Sleep(time.Second)
 		leave()
 		synctest.Wait()
-		time.Sleep(57 * time.Second)
+		time.Sleep(58 * time.Second) // the late one has left
 		enter(t.Context(), "stopped", Ask{})
 		time.Sleep(time.Second)
 		q.Stop()
