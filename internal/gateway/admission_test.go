@@ -451,3 +451,42 @@ func TestWorkersWithKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestNoWorkerCostsNothing: what was sent nowhere takes no bucket token, and waits
+// for none: neither where no worker can be reached, nor where none may be asked.
+func TestNoWorkerCostsNothing(t *testing.T) {
+	r := newRigFor(t, "rate_limiting: {default: {requests_per_hour: 99, tokens_per_hour: 9999}}", "http://"+closedAddr(t))
+	if err := r.Queue.Configure(queue.Options{Slots: 1, Burst: 1, Refill: 1, Per: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(when string) {
+		t.Helper()
+		for range 3 {
+			if a := r.send("POST", "/v1/chat/completions", prompt(4, "")); a.status != 503 {
+				t.Errorf("%s: %d %q, want 503", when, a.status, a.body)
+			}
+		}
+		if r.Queue.Busy() {
+			t.Errorf("%s: a token was taken", when)
+		}
+		r.wantUsed("requests_per_hour 0, tokens_per_hour 0")
+	}
+	ask("refused connections")
+	slot, err := r.Queue.Enter(t.Context(), queue.Ask{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse("http://" + closedAddr(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Workers.Update([]workers.Worker{{URL: u}}, workers.Policy{})
+	if err := r.Workers.Drain(u.String()); err != nil {
+		t.Fatal(err)
+	}
+	if a := r.send("POST", "/v1/chat/completions", prompt(4, "")); a.status != 503 || !strings.Contains(a.body, `"no_worker"`) {
+		t.Errorf("no worker to be asked, and no token: %d %q, want 503 no_worker", a.status, a.body)
+	}
+	r.wantUsed("requests_per_hour 0, tokens_per_hour 0")
+	slot.Release()
+}

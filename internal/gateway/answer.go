@@ -382,6 +382,9 @@ func (x *exchange) settlement() settlement {
 	case x.read && x.counted:
 		x.slot.Served(work(usage.Input, usage.Output))
 	}
+	if !x.sent {
+		x.slot.Unsent()
+	}
 	if x.res == nil || !x.res.Allowed {
 		return s
 	}

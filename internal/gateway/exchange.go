@@ -129,7 +129,7 @@ func (x *exchange) serve() {
 	if x.counted && (!x.precheck() || !x.isForm() && !x.peek()) {
 		return
 	}
-	if !x.hasWorker() || !x.mayOpen() || !x.reserve() || !x.enter() {
+	if !x.mayOpen() || !x.reserve() || !x.hasWorker() || !x.enter() {
 		return
 	}
 	if x.res != nil || x.slot != (queue.Slot{}) {

@@ -160,19 +160,29 @@ func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
 	return x.g.Workers.Send(r, nil, want)
 }
 
-// hasWorker reports whether a worker serves the model, which nobody has to wait
-// for to hear.
+// hasWorker reports whether a worker that serves the model may be asked, which
+// nobody has to wait for, or to pay for, to hear.
 func (x *exchange) hasWorker() bool {
-	serves := x.g.Workers.Serves(x.asked.Ask.Model)
-	if !serves {
-		x.unserved(workers.ErrNoModel)
+	err := x.g.Workers.Ready(x.asked.Ask.Model)
+	if err != nil {
+		x.unserved(err)
 	}
-	return serves
+	return err == nil
 }
 
+// unserved answers a request for which there is no worker.
 func (x *exchange) unserved(err error) {
-	x.failing(reply.NotFound, err)
-	x.refuse(reply.Denial{Code: reply.NotFound, Message: "No worker serves this model."})
+	x.standing = nil // what it says was given back
+	d := reply.Denial{Code: reply.NoWorker}
+	var away *workers.UnavailableError
+	switch {
+	case errors.Is(err, workers.ErrNoModel):
+		d = reply.Denial{Code: reply.NotFound, Message: "No worker serves this model."}
+	case errors.As(err, &away):
+		d.RetryAfter = away.RetryAfter
+	}
+	x.failing(d.Code, err)
+	x.refuse(d)
 }
 
 // setForwarded tells the worker who asks: what a trusted proxy said of it, and
@@ -198,9 +208,7 @@ func (x *exchange) setForwarded(p *httputil.ProxyRequest) {
 // failed answers a request that no worker answered.
 func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	var none *workers.ConnectError
-	var away *workers.UnavailableError
-	unserved := errors.Is(err, workers.ErrNoModel)
-	if unserved || errors.As(err, &none) || errors.Is(err, workers.ErrNoWorker) {
+	if errors.As(err, &none) || errors.Is(err, workers.ErrNoModel) || errors.Is(err, workers.ErrNoWorker) {
 		x.sent = false
 	}
 	x.broken = err
@@ -214,17 +222,8 @@ func (x *exchange) failed(_ http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(context.Cause(x.ctx), errTimeout):
 		x.failing(reply.UpstreamTimeout, errTimeout)
 		x.refuse(reply.Denial{Code: reply.UpstreamTimeout})
-	case unserved: // by a reload since it was looked for
-		x.standing = nil // what it says was given back
-		x.unserved(err)
-	case errors.As(err, &away):
-		x.standing = nil
-		x.failing(reply.NoWorker, err)
-		x.refuse(reply.Denial{Code: reply.NoWorker, RetryAfter: away.RetryAfter})
 	case !x.sent:
-		x.standing = nil
-		x.failing(reply.NoWorker, err)
-		x.refuse(reply.Denial{Code: reply.NoWorker})
+		x.unserved(err)
 	default:
 		x.failing(reply.UpstreamError, err)
 		x.refuse(reply.Denial{Code: reply.UpstreamError})

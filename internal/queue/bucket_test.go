@@ -187,3 +187,27 @@ func TestBusy(t *testing.T) {
 		}
 	})
 }
+
+// TestUnsent: what was not sent costs no token.
+func TestUnsent(t *testing.T) {
+	q, err := New(Options{Burst: 1, Refill: 1, Per: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		s, err := q.Enter(t.Context(), Ask{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Unsent()
+		s.Release()
+		s.Unsent() // a slot that is void
+	}
+	if _, err := q.Enter(t.Context(), Ask{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := q.Enter(t.Context(), Ask{}); err == nil {
+		t.Error("there are two tokens")
+	}
+	Slot{}.Unsent()
+}

@@ -53,6 +53,21 @@ func (s Slot) Served(cost int64) {
 	}
 }
 
+// Unsent says that nothing was sent for the request, so that its bucket token goes
+// back. It is called once, before Release.
+func (s Slot) Unsent() {
+	p := s.place
+	if p == nil {
+		return
+	}
+	q := p.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if p.turn == s.turn {
+		q.bucket.refund()
+	}
+}
+
 // Waited returns how long the request stood in the line, in vain or not; 0 if
 // it did not wait.
 func (s Slot) Waited() time.Duration { return s.waited }

@@ -1,6 +1,7 @@
 package workers
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -84,12 +85,12 @@ func TestURLs(t *testing.T) {
 	}
 }
 
-// TestServes: what is asked before a request waits agrees with what Send says after.
-func TestServes(t *testing.T) {
+// TestReady: what is asked before a request waits agrees with what Send says after.
+func TestReady(t *testing.T) {
 	u := &url.URL{Scheme: "http", Host: "a"}
 	p := New(Options{})
-	if !p.Serves("m") {
-		t.Error("a pool without workers has none that serve nothing: Send says so")
+	if err := p.Ready("m"); err != nil {
+		t.Errorf("without workers: %v", err)
 	}
 	for _, tt := range []struct {
 		models []string
@@ -103,7 +104,7 @@ func TestServes(t *testing.T) {
 		p.Update([]Worker{{URL: &url.URL{Scheme: "http", Host: "b"}, Models: []string{"none"}}, {URL: u, Models: tt.models}}, Policy{})
 		var got []string
 		for _, m := range []string{"", "m", "mx", "other"} {
-			if p.Serves(m) {
+			if p.Ready(m) == nil {
 				got = append(got, m)
 			}
 		}
@@ -114,8 +115,12 @@ func TestServes(t *testing.T) {
 	if err := p.Drain(u.String()); err != nil {
 		t.Fatal(err)
 	}
-	if !p.Serves("m") {
-		t.Error("one that is drained still serves it, and is not to be asked now")
+	var away *UnavailableError
+	if err := p.Ready("m"); !errors.As(err, &away) || away.Draining != 1 {
+		t.Errorf("drained: %v", err)
+	}
+	if err := p.Ready("other"); !errors.Is(err, ErrNoModel) {
+		t.Errorf("a model that none serves: %v", err)
 	}
 }
 

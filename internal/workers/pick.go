@@ -146,15 +146,21 @@ func isLess(n int64, weight uint64, n2 int64, weight2 uint64) bool {
 	return high < high2 || high == high2 && low < low2
 }
 
-// Serves reports whether a worker serves the model, be it one that may not be
-// asked now. Where there is no worker at all, Send says so.
-func (p *Pool) Serves(model string) bool {
-	if model == "" {
-		return true
+// Ready returns nil when some worker that serves the model may be asked now, else
+// what Send would return: ErrNoModel or an *UnavailableError. Where there is no
+// worker at all, Send says so.
+func (p *Pool) Ready(model string) error {
+	if p.mayAsk(model) {
+		return nil
 	}
+	return p.none(model)
+}
+
+func (p *Pool) mayAsk(model string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.workers) == 0 || slices.ContainsFunc(p.workers, func(w *worker) bool { return w.has(model) })
+	var now time.Time
+	return len(p.workers) == 0 || slices.ContainsFunc(p.workers, func(w *worker) bool { return w.has(model) && w.mayBeAsked(&now) })
 }
 
 // none says why pick has found no worker at the first attempt.
