@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 )
@@ -196,6 +197,50 @@ func BenchmarkHandover(b *testing.B) {
 					left--
 				}
 			}
+		})
+	}
+}
+
+// BenchmarkHandoverAlone is the part of BenchmarkHandover that is the runtime's: the
+// same goroutines hand one token round by channels, a channel each as waiters have,
+// in an order that is fixed.
+func BenchmarkHandoverAlone(b *testing.B) {
+	for _, waiting := range []int{10, 100, 1000, 10_000} {
+		b.Run(fmt.Sprintf("waiting=%d", waiting), func(b *testing.B) {
+			turns := make([]chan struct{}, waiting)
+			for i := range turns {
+				turns[i] = make(chan struct{}, 1)
+			}
+			served, end := make(chan struct{}), make(chan struct{})
+			var all sync.WaitGroup
+			for i := range turns {
+				all.Go(func() {
+					timer := time.NewTimer(time.Hour) // as waiters have
+					defer timer.Stop()
+					for {
+						timer.Reset(time.Hour)
+						select {
+						case <-turns[i]:
+						case <-timer.C:
+						case <-end:
+							return
+						}
+						select {
+						case served <- struct{}{}:
+						case <-end:
+							return
+						}
+						turns[(i+1)%waiting] <- struct{}{}
+					}
+				})
+			}
+			turns[0] <- struct{}{}
+			b.ReportAllocs()
+			for b.Loop() {
+				<-served
+			}
+			close(end)
+			all.Wait()
 		})
 	}
 }
