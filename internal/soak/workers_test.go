@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -106,7 +107,11 @@ func (w *worker) serve(l *life, rw http.ResponseWriter, r *http.Request) {
 		w.ServeHTTP(rw, r)
 		return
 	}
-	endpoint := provider.Route(r.Method, r.URL.Path)
+	path := r.URL.Path
+	if rest, ok := strings.CutPrefix(path, "/api"); ok && provider.Route(r.Method, rest).Dialect == traffic.ComfyUI {
+		path = rest // ComfyUI has all of its paths under /api, too
+	}
+	endpoint := provider.Route(r.Method, path)
 	control := endpoint.Dialect == traffic.ComfyUI && endpoint.Kind == traffic.Other
 	if r.Header.Get("X-Soak") != free && endpoint.TakesSlot() && !control && r.Header.Get("Upgrade") == "" {
 		s := w.yard.floor.enter(l, r.Method+" "+r.URL.Path+" "+r.Header.Get("X-Standin-Fault"))
