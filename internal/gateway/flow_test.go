@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/penstock-dev/penstock/internal/standin"
 )
@@ -211,8 +212,17 @@ func TestPromptsAreNotHeld(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.(http.Flusher).Flush()
-		<-end
-		_, _ = io.WriteString(w, "data: [DONE]\n\n")
+		for more := time.Tick(20 * time.Millisecond); ; {
+			select {
+			case <-more:
+				_, _ = io.WriteString(w, ":\n\n")
+				w.(http.Flusher).Flush()
+				continue
+			case <-end:
+			}
+			_, _ = io.WriteString(w, "data: [DONE]\n\n")
+			return
+		}
 	}))
 	finish := sync.OnceFunc(func() { close(end) })
 	t.Cleanup(finish) // before the worker's: it waits for its handlers
@@ -229,11 +239,12 @@ func TestPromptsAreNotHeld(t *testing.T) {
 	if n := r.buffered.Load(); n != 0 {
 		t.Errorf("%d bytes are buffered, want 0", n)
 	}
-	// The transport lets go of a body a moment after it was sent.
+	// The transport lets go of a body a moment after it was sent, and the gateway
+	// when the next bytes come.
 	eventually(t, "the bodies are let go of", func() bool { return heap()-before < streams*size/8 })
 	finish()
 	for _, resp := range open {
-		if a := readAll(resp); a.body != "data: [DONE]\n\n" || a.err != nil {
+		if a := readAll(resp); strings.TrimLeft(a.body, ":\n") != "data: [DONE]\n\n" || a.err != nil {
 			t.Errorf("the stream is %q and %v", a.body, a.err)
 		}
 	}
