@@ -2,6 +2,8 @@ package provider
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -287,5 +289,19 @@ func TestEveryKindIsDrawn(t *testing.T) {
 		if e.Metered() && !slices.Contains(drawn, k) {
 			t.Errorf("the kind %d is never drawn", k)
 		}
+	}
+}
+
+// TestTotalOfVectors: there are workers that say 0 for the input of a vector, and
+// what it was in all.
+func TestTotalOfVectors(t *testing.T) {
+	r := Unread(traffic.Endpoint{Dialect: traffic.OpenAI, Kind: traffic.Embeddings})
+	var m Meter
+	m.Start(&r, http.Header{"Content-Type": {"application/json"}}, io.NopCloser(strings.NewReader(`{"usage":{"prompt_tokens":0,"total_tokens":7}}`)))
+	if _, err := io.Copy(io.Discard, &m); err != nil {
+		t.Fatal(err)
+	}
+	if u := m.Usage(); u.Input != 7 || u.Output != 0 || u.Source != traffic.Reported {
+		t.Errorf("used %+v, want 7 of input, reported", u)
 	}
 }

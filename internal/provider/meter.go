@@ -339,9 +339,7 @@ func (t *totals) add(f *found) {
 	if t.apart {
 		n = t.sum(n)
 	}
-	if n.input < 0 {
-		n.input = n.total
-	}
+	n.input = max(n.input, n.total)
 	if n.input >= 0 {
 		t.input, t.cached = n.input, min(max(n.cached, 0), n.input)
 		t.writes = min(max(n.writes, 0), t.input-t.cached)

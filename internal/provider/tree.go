@@ -17,7 +17,7 @@ const (
 	wantCached          // how many were read from a cache
 	wantWrites          // how many were written to one
 	wantLongWrites      // how many of those for an hour
-	wantTotal           // the number of tokens where there is no input's
+	wantTotal           // the number of tokens of what has no output: the input, if that is said smaller
 	wantOutput          // the number of output tokens
 	wantMoreOutput      // more of them, counted apart
 	wantText            // output

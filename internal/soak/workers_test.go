@@ -115,7 +115,10 @@ func (w *worker) serve(l *life, rw http.ResponseWriter, r *http.Request) {
 	control := endpoint.Dialect == traffic.ComfyUI && endpoint.Kind == traffic.Other
 	if r.Header.Get("X-Soak") != free && endpoint.TakesSlot() && !control && r.Header.Get("Upgrade") == "" {
 		s := w.yard.floor.enter(l, r.Method+" "+r.URL.Path+" "+r.Header.Get("X-Standin-Fault"))
-		if s.excess != "" {
+		switch {
+		case s.excess != "" && !strict:
+			w.yard.t.Logf("under the race detector, more than there are slots: %s", s.excess)
+		case s.excess != "":
 			w.yard.t.Errorf("more than there may be at the workers: %s", s.excess)
 		}
 		defer w.yard.floor.leave(s)
