@@ -27,7 +27,6 @@ func (x *exchange) modify(resp *http.Response) error {
 		return errStatus // net/http would panic
 	}
 	x.status = resp.StatusCode
-	x.resp = resp
 	x.worker = workers.Of(resp)
 	h := resp.Header
 	if x.standing != nil {
@@ -104,25 +103,12 @@ var errStatus = errors.New("the worker answers with no status of HTTP's")
 var errEarlyUpgrade = errors.New("the worker switches protocols before it has read the request's body")
 
 // dropTrailers takes out of trailers what a worker may not say there, as it may
-// not in its headers.
+// not in its headers: of those that are announced, and again when all have come.
 func (x *exchange) dropTrailers(trailer http.Header) {
 	if x.standing != nil {
 		x.rules.Headers.Drop(trailer, x.endpoint.Dialect)
 	}
 	maps.DeleteFunc(trailer, notInTrailer)
-}
-
-// trail does so when the trailer has come, with those that were not announced.
-func (x *exchange) trail() {
-	if x.resp == nil || len(x.resp.Trailer) == 0 {
-		return
-	}
-	said := maps.Clone(x.resp.Trailer)
-	x.dropTrailers(said)
-	maps.DeleteFunc(x.w.Header(), func(name string, _ []string) bool {
-		name, is := strings.CutPrefix(name, http.TrailerPrefix)
-		return is && said[name] == nil
-	})
 }
 
 func isEventStream(h http.Header) bool {

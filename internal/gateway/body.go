@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/reply"
@@ -130,6 +131,8 @@ type upload struct {
 	most    int64
 	trailer http.Header // of the request to the worker: filled in at the end
 
+	handedBack atomic.Bool // the transport has closed it
+
 	reading sync.Mutex // held while the client's body is read
 	read    int64
 	took    time.Duration
@@ -149,7 +152,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	u.reading.Lock()
 	defer u.reading.Unlock()
 	began := time.Now()
-	if !u.begin(began.Add(bodyDeadline(u.read) - u.took)) {
+	if u.handedBack.Load() || !u.begin(began.Add(bodyDeadline(u.read)-u.took)) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	n, err := u.from.Body.Read(p)
@@ -199,12 +202,18 @@ func (u *upload) whole() bool {
 	return u.done
 }
 
-// Close implements io.Closer. A read that is under way goes on, but is the last.
+// Close implements io.Closer, for the transport, which reads no more. The client's
+// body stays as it is.
 func (u *upload) Close() error {
+	u.handedBack.Store(true)
+	return nil
+}
+
+// stop ends reading. A read that is under way goes on, but is the last.
+func (u *upload) stop() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.closed = true
-	return nil
 }
 
 // What is left of a small body that nobody reads is waited for, but no longer
@@ -238,7 +247,7 @@ func (x *exchange) close() {
 func (x *exchange) drain() {
 	u := x.upload
 	if u != nil {
-		_ = u.Close() // the transport may hold on to it
+		u.stop() // the transport may hold on to it
 	}
 	if x.r.ProtoMajor != 1 || x.r.ContentLength == 0 || x.read || x.status == http.StatusSwitchingProtocols || u != nil && u.whole() {
 		return

@@ -63,20 +63,22 @@ type exchange struct {
 	open     bool  // it counts among the connections that may be handed over
 	decided  bool  // a verdict was counted
 
-	asking   time.Time // when a worker was asked
+	asking   time.Time  // when a worker was asked
+	lines    []string   // the room that values of headers to it are in
+	hearing  sync.Mutex // guards heard
+	heard    bool       // the worker has answered: interim answers are over
 	timer    *time.Timer
 	timing   sync.Mutex // guards over
 	over     bool       // the request can no longer time out
 	cancel   context.CancelCauseFunc
 	ctx      context.Context
-	sent     bool           // a worker may have seen something of it
-	status   int            // of the answer; 0 while there is none
-	resp     *http.Response // the worker's, once it has begun
-	worker   *url.URL       // that it is from
-	metered  bool           // the answer is read
-	events   bool           // it is a stream of events
-	flowed   bool           // some of its body has come
-	finished bool           // it was settled
+	sent     bool     // a worker may have seen something of it
+	status   int      // of the answer; 0 while there is none
+	worker   *url.URL // that it is from
+	metered  bool     // the answer is read
+	events   bool     // it is a stream of events
+	flowed   bool     // some of its body has come
+	finished bool     // it was settled
 	broken   error
 	answer   answer
 	covered  int64 // output tokens that the reservation covers; negative: not known yet

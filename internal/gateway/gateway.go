@@ -10,10 +10,8 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
-	"net/http/httputil"
 	"net/netip"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -90,7 +88,7 @@ type Gateway struct {
 	active   atomic.Int64  // requests
 	empty    chan struct{} // one is there when active has come to 0 while stopping
 	errorLog *log.Logger
-	buffers  bufferPool
+	buffers  copyBuffers
 	bodies   bodyBuffers
 	upgraded upgraded
 }
@@ -172,22 +170,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // no answer is an empty 200 to net/http
 	}
 }
-
-// bufferPool lends the buffers that answers are copied with.
-type bufferPool struct{ pool sync.Pool }
-
-const copyBytes = 16 << 10
-
-func (p *bufferPool) Get() []byte {
-	if b, ok := p.pool.Get().(*[]byte); ok {
-		return *b
-	}
-	return make([]byte, copyBytes)
-}
-
-func (p *bufferPool) Put(b []byte) { p.pool.Put(&b) }
-
-var _ httputil.BufferPool = (*bufferPool)(nil)
 
 // storeFailed notes that the store could not be asked.
 func (g *Gateway) storeFailed(err error) {

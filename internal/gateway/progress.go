@@ -73,12 +73,3 @@ func (x *exchange) unfit(resp *http.Response) {
 	x.failing(reply.UpstreamError, fmt.Errorf("the client was told that it waits, which only a stream of events can follow: the worker answered %d, %q", resp.StatusCode, resp.Header.Get("Content-Type")))
 	x.refuse(reply.Denial{Code: reply.UpstreamError, Message: fmt.Sprintf("The worker answered %d: %s", resp.StatusCode, said)})
 }
-
-// continued is the writer of an answer whose headers the client has.
-type continued struct{ http.ResponseWriter }
-
-// WriteHeader implements http.ResponseWriter.
-func (continued) WriteHeader(int) {}
-
-// Unwrap is for http.ResponseController.
-func (w continued) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"sync/atomic"
 )
@@ -19,6 +20,9 @@ type exchange struct {
 	before *http.Response  // another worker's answer, of no use once this one has the request
 	url    url.URL
 	trace  httptrace.ClientTrace
+
+	// As Want has it.
+	interim func(code int, header textproto.MIMEHeader) error
 
 	connected atomic.Bool
 	conn      *transportConn // that the transport has it by; nil: none, or it is HTTP/2's
@@ -70,12 +74,13 @@ func (x *exchange) send(req *http.Request, body io.ReadCloser, held *Held, once 
 func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, once bool, target string) (*http.Response, error) {
 	if h := x.worker.http1; h != nil && (body == nil || body == http.NoBody) {
 		setTarget(&x.url, x.worker.url, target)
-		r := request{Request: req, target: x.url.RequestURI(), host: x.url.Host, held: held}
+		r := request{Request: req, target: x.url.RequestURI(), host: x.url.Host, held: held, interim: x.interim}
 		resp, err := h.send(&r, x.gotConn)
 		if err != errNotPlain {
 			return resp, err
 		}
 	}
+	x.trace.Got1xxResponse = x.interim
 	x.trace.GotConn = func(got httptrace.GotConnInfo) {
 		if x.conn = transportConnOf(got.Conn); x.conn != nil {
 			x.conn.by.Store(x)

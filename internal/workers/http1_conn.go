@@ -2,6 +2,7 @@ package workers
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -162,9 +163,12 @@ func (c *conn) response(r *request) (resp *http.Response, unheard bool, err erro
 			c.left = math.MaxInt64
 			return resp, false, nil
 		}
-		trace := httptrace.ContextClientTrace(r.Context())
-		if trace != nil && trace.Got1xxResponse != nil {
-			if err := trace.Got1xxResponse(resp.StatusCode, textproto.MIMEHeader(resp.Header)); err != nil {
+		interim := r.interim
+		if trace := httptrace.ContextClientTrace(r.Context()); interim == nil && trace != nil {
+			interim = trace.Got1xxResponse
+		}
+		if interim != nil {
+			if err := interim(resp.StatusCode, textproto.MIMEHeader(resp.Header)); err != nil {
 				return nil, false, err
 			}
 		}
@@ -211,6 +215,17 @@ type body struct {
 
 // errClosed is of reading an answer that was closed.
 var errClosed = errors.New("workers: read of an answer that was closed")
+
+// begun reports whether some of the body has come, all of whose bytes are still to
+// be read. A chunk has begun with its first byte, not with its length.
+func (b *body) begun(chunked bool) bool {
+	in, _ := b.conn.in.Peek(b.conn.in.Buffered())
+	if !chunked {
+		return len(in) > 0
+	}
+	length := bytes.IndexByte(in, '\n') + 1
+	return length > 0 && length < len(in) && in[0] != '0'
+}
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {

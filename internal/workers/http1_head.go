@@ -9,10 +9,11 @@ import (
 
 // request is a request as http1 sends it.
 type request struct {
-	*http.Request        // its method, headers and host
-	target        string // of the request line
-	host          string // where the request has none
-	held          *Held  // the body; nil for none
+	*http.Request                                                   // its method, headers and host
+	target        string                                            // of the request line
+	host          string                                            // where the request has none
+	held          *Held                                             // the body; nil for none
+	interim       func(code int, header textproto.MIMEHeader) error // as Want has it
 }
 
 // errNotPlain is of requests that are http.Transport's.

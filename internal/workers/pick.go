@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"net/textproto"
 	"slices"
 	"time"
 )
@@ -17,6 +18,11 @@ type Want struct {
 	// Repeat says that the request may be sent anew when a worker has answered
 	// 502, 503 or 504 to it.
 	Repeat bool
+	// Interim is told of the answers of 1xx that come before the answer, 101 not
+	// among them; an error ends the request. It may be called from another
+	// goroutine, and when Send has returned. Nil: the Got1xxResponse of the
+	// httptrace.ClientTrace in the request's context is told.
+	Interim func(code int, header textproto.MIMEHeader) error
 }
 
 // ErrNoWorker is what Send returns when the pool is empty. An *UnavailableError

@@ -54,7 +54,7 @@ func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
 // request may have been sent then, in part or whole, and is not sent again.
 //
 // Of the hooks of an httptrace.ClientTrace, Got1xxResponse alone is sure to be
-// called.
+// called, and that where want has no Interim.
 //
 // A body that was given to one worker is given to no other, unless req.GetBody
 // can make it anew. As http.RoundTripper demands, req is not changed and its
@@ -83,7 +83,7 @@ func (p *Pool) Send(req *http.Request, held *Held, want Want) (*http.Response, e
 	connected := false
 	var again again
 	for {
-		x := &exchange{claim: c, pool: p, ctx: req.Context(), before: answer}
+		x := &exchange{claim: c, pool: p, ctx: req.Context(), interim: want.Interim, before: answer}
 		resp, err := x.send(req, body, held, once, target)
 		if x.connected.Load() {
 			answer, connected = nil, true

@@ -78,3 +78,17 @@ func Of(resp *http.Response) *url.URL {
 	}
 	return nil
 }
+
+// Begun reports whether the body of an answer that Send has just returned can be
+// read without waiting, as far as that is known.
+func Begun(resp *http.Response) bool {
+	if resp.Body == http.NoBody {
+		return true
+	}
+	x, ok := resp.Body.(*exchange)
+	if !ok {
+		return false
+	}
+	b, ok := x.body.(*body)
+	return ok && b.begun(resp.TransferEncoding != nil)
+}

@@ -1,0 +1,176 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"log"
+	"maps"
+	"net/http"
+	"net/http/httputil"
+	"net/textproto"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/penstock-dev/penstock/internal/workers"
+)
+
+// interim passes an answer on that comes before the answer. It may be told of
+// one when that is over: then nobody may touch the client's header any more.
+func (x *exchange) interim(code int, header textproto.MIMEHeader) error {
+	if code == http.StatusContinue && x.upload != nil && x.r.Header.Get("Expect") != "" {
+		return nil // the server tells the client to go on, when the body is read
+	}
+	x.hear(func() {
+		h := x.w.Header()
+		addHeader(h, "", http.Header(header))
+		x.w.WriteHeader(code)
+		clear(h)
+	})
+	return nil
+}
+
+// hear does what an interim answer asks for, unless the answer is there, of
+// which it is told by nil.
+func (x *exchange) hear(interim func()) {
+	x.hearing.Lock()
+	defer x.hearing.Unlock()
+	switch {
+	case interim == nil:
+		x.heard = true
+	case !x.heard:
+		interim()
+	}
+}
+
+// addHeader adds the lines of another header, whose names get a prefix. It does
+// not copy them.
+func addHeader(h http.Header, prefix string, other http.Header) {
+	for name, lines := range other {
+		if len(lines) == 0 {
+			continue
+		}
+		name = prefix + name
+		if before := h[name]; len(before) > 0 {
+			lines = append(before[:len(before):len(before)], lines...)
+		}
+		h[name] = lines
+	}
+}
+
+// pass passes the worker's answer on to the client, as httputil.ReverseProxy
+// does: without what is for one hop alone, each part as it comes, and cut where
+// it breaks off.
+func (x *exchange) pass(resp *http.Response) {
+	dropNamed(resp.Header, resp.Header["Connection"])
+	maps.DeleteFunc(resp.Header, func(name string, _ []string) bool { return isHopByHop(name) })
+	here := workers.Begun(resp) && !x.asked.HideUsage() // else what has come may be held back
+	if err := x.modify(resp); err != nil {
+		_ = resp.Body.Close()
+		x.failed(err)
+		return
+	}
+	h := x.w.Header()
+	addHeader(h, "", resp.Header)
+	announced := len(resp.Trailer)
+	if announced > 0 {
+		h["Trailer"] = []string{strings.Join(slices.Collect(maps.Keys(resp.Trailer)), ", ")}
+	}
+	if !x.begun {
+		x.w.WriteHeader(resp.StatusCode)
+	}
+	err := x.copy(resp, here)
+	_ = resp.Body.Close() // now: the trailer is there then
+	if err != nil {
+		panic(http.ErrAbortHandler) // an end would be taken for that of the answer
+	}
+	if len(resp.Trailer) == 0 {
+		return
+	}
+	// Without this net/http would give a short body a length, and no trailer.
+	_ = http.NewResponseController(x.w).Flush()
+	prefix := ""
+	if len(resp.Trailer) != announced {
+		prefix = http.TrailerPrefix
+	}
+	x.dropTrailers(resp.Trailer)
+	addHeader(x.w.Header(), prefix, resp.Trailer)
+}
+
+// copy copies the body of an answer, of which here says that some has come. What
+// has come is not kept for what has not. But the last of it is net/http's to send,
+// with the end of the answer, unless it would take it for all there is: it gives
+// a length to an answer that it has whole.
+func (x *exchange) copy(resp *http.Response, here bool) error {
+	flush := http.NewResponseController(x.w).Flush
+	flushed := x.begun || resp.ContentLength >= 0
+	if !here {
+		_ = flush() // whether the client still reads shows in writing
+		flushed = true
+	}
+	buf := x.g.buffers.get()
+	defer x.g.buffers.put(buf)
+	for {
+		n, err := resp.Body.Read(buf[:])
+		if n > 0 {
+			if _, err := x.w.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF && flushed {
+			return nil
+		}
+		_ = flush()
+		flushed = true
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// copyBuffers lends the buffers that answers are copied with.
+type copyBuffers struct{ pool sync.Pool }
+
+const copyBytes = 16 << 10
+
+func (p *copyBuffers) get() *[copyBytes]byte {
+	if b, ok := p.pool.Get().(*[copyBytes]byte); ok {
+		return b
+	}
+	return new([copyBytes]byte)
+}
+
+func (p *copyBuffers) put(b *[copyBytes]byte) { p.pool.Put(b) }
+
+// errSwitched is of a worker that speaks another protocol all of a sudden.
+var errSwitched = errors.New("the worker switches protocols though nobody asked for that")
+
+// handOver joins the client's connection with the worker's, which has answered
+// that it is a websocket now.
+func (x *exchange) handOver(r *http.Request, resp *http.Response) {
+	err := errSwitched
+	if r.Header["Upgrade"] != nil {
+		err = x.modify(resp)
+	}
+	if err != nil {
+		_ = resp.Body.Close()
+		x.failed(err)
+		return
+	}
+	proxy := httputil.ReverseProxy{
+		Rewrite:      func(p *httputil.ProxyRequest) { p.Out = r },
+		Transport:    given{resp},
+		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { x.failed(err) },
+		ErrorLog:     log.New(io.Discard, "", 0),
+	}
+	proxy.ServeHTTP(x.w, x.r)
+}
+
+// given is an http.RoundTripper that has the answer.
+type given struct{ resp *http.Response }
+
+// RoundTrip implements http.RoundTripper.
+func (g given) RoundTrip(*http.Request) (*http.Response, error) { return g.resp, nil }
