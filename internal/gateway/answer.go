@@ -20,49 +20,40 @@ import (
 	"github.com/penstock-dev/penstock/internal/workers"
 )
 
-// modify makes the answer that the client gets: the worker's, with our limits
-// in the place of its own.
-func (x *exchange) modify(resp *http.Response) error {
-	if resp.StatusCode < 100 {
-		return errStatus // net/http would panic
-	}
+// modify makes of a worker's answer the one that the client gets: the worker's,
+// with our limits in the place of its own. h is its header, which has all of the
+// worker's.
+func (x *exchange) modify(resp *http.Response, h http.Header) {
 	x.status = resp.StatusCode
 	x.worker = workers.Of(resp)
-	h := resp.Header
+	x.learn(resp.StatusCode)
+	x.unbuffer() // the worker has the body
+	x.letGo()
+	if x.begun && (resp.StatusCode != http.StatusOK || !isEventStream(resp.Header) || resp.Header.Get("Content-Encoding") != "") {
+		x.unfit(resp)
+	}
 	if x.standing != nil {
 		x.rules.Headers.Drop(h, x.endpoint.Dialect)
 		x.setLimits(h)
 	}
 	x.dropTrailers(resp.Trailer)
-	h.Set("X-Request-Id", x.id)
+	h["X-Request-Id"] = []string{x.id}
 	x.setPosition(h)
-	x.learn(resp.StatusCode)
-	x.unbuffer() // the worker has the body
-	x.letGo()
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		x.close()
-	}
-	if _, ok := h["Content-Type"]; !ok {
-		x.w.Header()["Content-Type"] = nil // net/http would guess one
-	}
-	if x.begun && (resp.StatusCode != http.StatusOK || !isEventStream(h) || h.Get("Content-Encoding") != "") {
-		x.unfit(resp)
+	if len(h["Content-Type"]) == 0 {
+		h["Content-Type"] = nil // net/http would guess one
 	}
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
-		if x.upload != nil && !x.upload.whole() {
-			return errEarlyUpgrade
-		}
 		// One request, and no longer one in flight.
 		x.inTime()
 		x.finish()
 	case x.counted && resp.StatusCode/100 == 2 && x.r.Method != http.MethodHead:
 		x.metered = true
-		x.events = isEventStream(h)
+		x.events = isEventStream(resp.Header)
 		x.answer.x = x
-		x.answer.meter.Start(&x.asked, h, resp.Body)
-		if x.asked.HideUsage() && h.Get("Content-Length") != "" {
-			h.Del("Content-Length") // an event of it may be taken out
+		x.answer.meter.Start(&x.asked, resp.Header, resp.Body)
+		if x.asked.HideUsage() && h["Content-Length"] != nil {
+			delete(h, "Content-Length") // an event of it may be taken out
 			resp.ContentLength = -1
 		}
 		empty := resp.Body == http.NoBody
@@ -75,7 +66,6 @@ func (x *exchange) modify(resp *http.Response) error {
 	default:
 		resp.Body = &passing{resp.Body, x}
 	}
-	return nil
 }
 
 // passing is the body of an answer that is not metered.
@@ -95,12 +85,6 @@ func (e *passing) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-// errStatus is of an answer without a status.
-var errStatus = errors.New("the worker answers with no status of HTTP's")
-
-// errEarlyUpgrade is of an upgrade that would leave half of a body in the way.
-var errEarlyUpgrade = errors.New("the worker switches protocols before it has read the request's body")
 
 // dropTrailers takes out of trailers what a worker may not say there, as it may
 // not in its headers: of those that are announced, and again when all have come.
@@ -317,12 +301,12 @@ func (x *exchange) finish() {
 		return
 	}
 	x.finished = true
-	s := x.settlement()
 	if worker, id := x.job(); worker != nil {
-		g := x.g
+		g, s := x.g, x.settlement()
 		g.Jobs.Hold(worker, nil, id, x.rules.RequestTimeout, func() { g.settle(context.Background(), &s) })
 		return
 	}
+	s := x.settlement()
 	x.g.settle(lasting(x.r), &s)
 }
 

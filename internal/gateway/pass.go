@@ -18,7 +18,10 @@ import (
 // interim passes an answer on that comes before the answer. It may be told of
 // one when that is over: then nobody may touch the client's header any more.
 func (x *exchange) interim(code int, header textproto.MIMEHeader) error {
-	if code == http.StatusContinue && x.upload != nil && x.r.Header.Get("Expect") != "" {
+	switch {
+	case x.begun:
+		return nil // it is too late
+	case code == http.StatusContinue && x.upload != nil && x.r.Header.Get("Expect") != "":
 		return nil // the server tells the client to go on, when the body is read
 	}
 	x.hear(func() {
@@ -43,11 +46,11 @@ func (x *exchange) hear(interim func()) {
 	}
 }
 
-// addHeader adds the lines of another header, whose names get a prefix. It does
-// not copy them.
+// addHeader adds the lines of another header, but for those that are for one hop
+// alone; its names get a prefix. It does not copy them.
 func addHeader(h http.Header, prefix string, other http.Header) {
 	for name, lines := range other {
-		if len(lines) == 0 {
+		if len(lines) == 0 || isHopByHop(name) {
 			continue
 		}
 		name = prefix + name
@@ -62,16 +65,17 @@ func addHeader(h http.Header, prefix string, other http.Header) {
 // does: without what is for one hop alone, each part as it comes, and cut where
 // it breaks off.
 func (x *exchange) pass(resp *http.Response) {
-	dropNamed(resp.Header, resp.Header["Connection"])
-	maps.DeleteFunc(resp.Header, func(name string, _ []string) bool { return isHopByHop(name) })
-	here := workers.Begun(resp) && !x.asked.HideUsage() // else what has come may be held back
-	if err := x.modify(resp); err != nil {
+	if resp.StatusCode < 100 {
 		_ = resp.Body.Close()
-		x.failed(err)
+		x.failed(errStatus) // net/http would panic
 		return
 	}
+	here := workers.Begun(resp) && !x.asked.HideUsage() // else what has come may be held back
 	h := x.w.Header()
 	addHeader(h, "", resp.Header)
+	dropNamed(h, resp.Header["Connection"])
+	x.close()
+	x.modify(resp, h)
 	announced := len(resp.Trailer)
 	if announced > 0 {
 		h["Trailer"] = []string{strings.Join(slices.Collect(maps.Keys(resp.Trailer)), ", ")}
@@ -145,21 +149,29 @@ func (p *copyBuffers) get() *[copyBytes]byte {
 
 func (p *copyBuffers) put(b *[copyBytes]byte) { p.pool.Put(b) }
 
-// errSwitched is of a worker that speaks another protocol all of a sudden.
-var errSwitched = errors.New("the worker switches protocols though nobody asked for that")
+// Why an answer is not passed on.
+var (
+	errStatus       = errors.New("the worker answers with no status of HTTP's")
+	errSwitched     = errors.New("the worker switches protocols though nobody asked for that")
+	errEarlyUpgrade = errors.New("the worker switches protocols before it has read the request's body")
+)
 
 // handOver joins the client's connection with the worker's, which has answered
 // that it is a websocket now.
 func (x *exchange) handOver(r *http.Request, resp *http.Response) {
-	err := errSwitched
-	if r.Header["Upgrade"] != nil {
-		err = x.modify(resp)
+	var err error
+	switch {
+	case r.Header["Upgrade"] == nil:
+		err = errSwitched
+	case x.upload != nil && !x.upload.whole():
+		err = errEarlyUpgrade // half of a body would be in the way
 	}
 	if err != nil {
 		_ = resp.Body.Close()
 		x.failed(err)
 		return
 	}
+	x.modify(resp, resp.Header)
 	proxy := httputil.ReverseProxy{
 		Rewrite:      func(p *httputil.ProxyRequest) { p.Out = r },
 		Transport:    given{resp},

@@ -18,8 +18,6 @@ type exchange struct {
 	pool   *Pool
 	ctx    context.Context // the caller's
 	before *http.Response  // another worker's answer, of no use once this one has the request
-	url    url.URL
-	trace  httptrace.ClientTrace
 
 	// As Want has it.
 	interim func(code int, header textproto.MIMEHeader) error
@@ -27,8 +25,6 @@ type exchange struct {
 	connected atomic.Bool
 	conn      *transportConn // that the transport has it by; nil: none, or it is HTTP/2's
 	broken    atomic.Bool    // the client's body broke off
-	sending   bytes.Reader   // of a body that is held
-	again     *Held          // the same, while it may have to be sent again
 	ended     atomic.Bool
 	verdict   verdict
 	body      io.ReadCloser // the worker's
@@ -73,22 +69,25 @@ func (x *exchange) send(req *http.Request, body io.ReadCloser, held *Held, once 
 // else by its http.Transport.
 func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, once bool, target string) (*http.Response, error) {
 	if h := x.worker.http1; h != nil && (body == nil || body == http.NoBody) {
-		setTarget(&x.url, x.worker.url, target)
-		r := request{Request: req, target: x.url.RequestURI(), host: x.url.Host, held: held, interim: x.interim}
+		var u url.URL
+		setTarget(&u, x.worker.url, target)
+		r := request{Request: req, target: u.RequestURI(), host: u.Host, held: held, interim: x.interim}
 		resp, err := h.send(&r, x.gotConn)
 		if err != errNotPlain {
 			return resp, err
 		}
 	}
-	x.trace.Got1xxResponse = x.interim
-	x.trace.GotConn = func(got httptrace.GotConnInfo) {
-		if x.conn = transportConnOf(got.Conn); x.conn != nil {
-			x.conn.by.Store(x)
-		}
-		x.gotConn()
+	trace := &httptrace.ClientTrace{
+		Got1xxResponse: x.interim,
+		GotConn: func(got httptrace.GotConnInfo) {
+			if x.conn = transportConnOf(got.Conn); x.conn != nil {
+				x.conn.by.Store(x)
+			}
+			x.gotConn()
+		},
 	}
-	out := req.WithContext(httptrace.WithClientTrace(x.ctx, &x.trace))
-	out.URL = &x.url
+	out := req.WithContext(httptrace.WithClientTrace(x.ctx, trace))
+	out.URL = new(url.URL)
 	SetTarget(out, x.worker.url, target)
 	if x.worker.url.Scheme == "https" {
 		out.Host = x.worker.url.Host // which its certificate and its virtual host go by
@@ -96,8 +95,9 @@ func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, 
 	out.Body = body
 	switch {
 	case held != nil:
-		x.hold(out, held)
-		defer func() { x.again = nil }()
+		again := held // while it may have to be sent again
+		defer func() { again = nil }()
+		hold(out, trace, &again)
 	case once:
 		length := req.ContentLength
 		if length == 0 {
@@ -118,16 +118,15 @@ func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, 
 // and until then the answer to that is read.
 func (x *exchange) late() bool { return x.conn != nil && x.ctx.Err() != nil }
 
-// hold makes held the body of out. The transport knows this kind of reader, and
-// writes headers and body at once.
-func (x *exchange) hold(out *http.Request, held *Held) {
-	held.use() // for ever: the transport does not say when the last of its writes has ended
-	x.sending.Reset(held.bytes)
-	x.again = held
-	x.trace.WroteRequest = func(httptrace.WroteRequestInfo) { x.sending.Reset(nil) }
-	out.Body = io.NopCloser(&x.sending)
-	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.again.bytes)), nil }
-	out.ContentLength = int64(len(held.bytes))
+// hold makes what is held the body of out, which trace is of. The transport knows
+// this kind of reader, and writes headers and body at once.
+func hold(out *http.Request, trace *httptrace.ClientTrace, held **Held) {
+	(*held).use() // for ever: the transport does not say when the last of its writes has ended
+	sending := bytes.NewReader((*held).bytes)
+	trace.WroteRequest = func(httptrace.WroteRequestInfo) { sending.Reset(nil) }
+	out.Body = io.NopCloser(sending)
+	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader((*held).bytes)), nil }
+	out.ContentLength = int64(len((*held).bytes))
 }
 
 // gotConn is called by the transport when it has a connection for the request,
