@@ -33,7 +33,7 @@ func (x *exchange) enter() bool {
 		ask.Cost = work(x.asked.Ask.Input, x.served)
 	}
 	if x.rules.Progress && x.toldWhileWaiting() {
-		ask.Progress = x.waiting
+		ask.Progress, x.shared = x.waiting, true
 	}
 	slot, err := x.g.Queue.Enter(x.r.Context(), ask)
 	if n := slot.Position(); n > 0 {

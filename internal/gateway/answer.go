@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock"
-	"github.com/penstock-dev/penstock/internal/provider"
 	"github.com/penstock-dev/penstock/internal/queue"
 	"github.com/penstock-dev/penstock/internal/reply"
 	"github.com/penstock-dev/penstock/internal/traffic"
@@ -51,7 +50,7 @@ func (x *exchange) modify(resp *http.Response, h http.Header) {
 		x.metered = true
 		x.events = isEventStream(resp.Header)
 		x.answer.x = x
-		x.answer.meter.Start(&x.asked, resp.Header, resp.Body)
+		x.meter.Start(&x.asked, resp.Header, resp.Body)
 		if x.asked.HideUsage() && h["Content-Length"] != nil {
 			delete(h, "Content-Length") // an event of it may be taken out
 			resp.ContentLength = -1
@@ -102,10 +101,9 @@ func isEventStream(h http.Header) bool {
 
 // answer is the body of a worker's answer, metered on its way to the client.
 type answer struct {
-	x     *exchange
-	meter provider.Meter
-	last  []byte // what is still to be said before the connection is cut
-	err   error  // with which it ends
+	x    *exchange
+	last []byte // what is still to be said before the connection is cut
+	err  error  // with which it ends
 }
 
 // errOverrun cuts a stream that has used up its limit.
@@ -121,7 +119,7 @@ func (a *answer) Read(p []byte) (int, error) {
 		}
 		return 0, a.err
 	}
-	n, err := a.meter.Read(p)
+	n, err := a.x.meter.Read(p)
 	x.letGo()
 	if n > 0 {
 		if !x.flowed {
@@ -157,7 +155,7 @@ func (a *answer) Read(p []byte) (int, error) {
 		x.failing(code, why)
 		if whole := a.whole(p[:n]); whole >= 0 {
 			n = whole
-			a.last = a.meter.ErrorEvent(code.String(), message)
+			a.last = a.x.meter.ErrorEvent(code.String(), message)
 		}
 	}
 	if n == 0 {
@@ -169,7 +167,7 @@ func (a *answer) Read(p []byte) (int, error) {
 // whole is how much of what was read last, for the client, are whole events; -1
 // when none of it ends one.
 func (a *answer) whole(p []byte) int {
-	if a.meter.AtEventBoundary() {
+	if a.x.meter.AtEventBoundary() {
 		return len(p)
 	}
 	if !a.x.events {
@@ -183,7 +181,7 @@ func (a *answer) whole(p []byte) int {
 	return -1
 }
 
-func (a *answer) Close() error { return a.meter.Close() }
+func (a *answer) Close() error { return a.x.meter.Close() }
 
 // first tells how long a stream took to begin.
 func (x *exchange) first() {
@@ -202,7 +200,7 @@ func (x *exchange) cover() {
 	if x.res == nil && !slot {
 		return
 	}
-	output := x.answer.meter.OutputSoFar()
+	output := x.meter.OutputSoFar()
 	if slot {
 		x.grown(output)
 	}
@@ -303,6 +301,7 @@ func (x *exchange) finish() {
 	x.finished = true
 	if worker, id := x.job(); worker != nil {
 		g, s := x.g, x.settlement()
+		x.shared = true
 		g.Jobs.Hold(worker, nil, id, x.rules.RequestTimeout, func() { g.settle(context.Background(), &s) })
 		return
 	}
@@ -316,7 +315,7 @@ func (x *exchange) job() (worker *url.URL, id string) {
 	if !x.metered {
 		return nil, ""
 	}
-	if id = x.answer.meter.Job(); id == "" {
+	if id = x.meter.Job(); id == "" {
 		return nil, ""
 	}
 	return x.worker, id
@@ -419,14 +418,14 @@ func (x *exchange) used() (u traffic.Usage, known bool) {
 	case !x.metered, x.broken != nil && !x.flowed && !left:
 		return u, true // the worker failed, or refused it: no tokens
 	}
-	u = x.answer.meter.Usage()
+	u = x.meter.Usage()
 	switch {
 	case u.Source == traffic.Reserved:
 		return u, false
-	case left && !x.asked.Ask.Stream && !x.answer.meter.Ended():
+	case left && !x.asked.Ask.Stream && !x.meter.Ended():
 		return u, false
 	}
-	if u.Source == traffic.Reported && x.answer.meter.Ended() {
+	if u.Source == traffic.Reported && x.meter.Ended() {
 		if x.caller.Verified {
 			x.g.Peeker.Learn(&x.asked, u)
 		}

@@ -25,6 +25,7 @@ import (
 
 // exchange is one request on its way, and what must be undone when it is over.
 type exchange struct {
+	*reused
 	g     *Gateway
 	rules *generation
 	w     http.ResponseWriter
@@ -63,13 +64,15 @@ type exchange struct {
 	open     bool  // it counts among the connections that may be handed over
 	decided  bool  // a verdict was counted
 
-	asking   time.Time  // when a worker was asked
-	lines    []string   // the room that values of headers to it are in
-	hearing  sync.Mutex // guards heard
-	heard    bool       // the worker has answered: interim answers are over
-	timer    *time.Timer
-	timing   sync.Mutex // guards over
-	over     bool       // the request can no longer time out
+	shared   bool                 // others than the request's goroutine may hold on to this
+	away     bool                 // so may what sends the request
+	asking   time.Time            // when a worker was asked
+	lines    [addedHeaders]string // values of headers to it
+	said     int                  // how many there are
+	hearing  sync.Mutex           // guards heard
+	heard    bool                 // the worker has answered: interim answers are over
+	timing   sync.Mutex           // guards over
+	over     bool                 // the request can no longer time out
 	cancel   context.CancelCauseFunc
 	ctx      context.Context
 	sent     bool     // a worker may have seen something of it
@@ -83,6 +86,24 @@ type exchange struct {
 	answer   answer
 	covered  int64 // output tokens that the reservation covers; negative: not known yet
 	ceiling  int64 // those that the limits have room for
+}
+
+// reused is of an exchange what serves the next request, too.
+type reused struct {
+	meter  provider.Meter
+	header http.Header // of the request to a worker; nil until there was one
+	timer  *time.Timer // of timeOut; nil until a worker was asked
+}
+
+// forget makes x ready for another request, and reports whether it may serve one:
+// whether nobody else can hold on to it.
+func (x *exchange) forget() bool {
+	if x.shared || x.away || !x.body.Free() {
+		return false
+	}
+	clear(x.header)
+	*x = exchange{reused: x.reused}
+	return true
 }
 
 // serve walks the request through, once, from top to bottom.

@@ -18,7 +18,12 @@ func (x *exchange) forward() {
 		x.g.Metrics.Unmetered(x.path)
 	}
 	x.ctx, x.cancel = context.WithCancelCause(x.r.Context())
-	x.timer = time.AfterFunc(x.rules.RequestTimeout, x.timeOut)
+	if x.timer == nil {
+		x.timer = time.AfterFunc(x.rules.RequestTimeout, x.timeOut)
+	} else {
+		x.timer.Reset(x.rules.RequestTimeout)
+	}
+	x.away = true
 	r := x.outgoing()
 	x.asking = time.Now()
 	x.sent = true // until the pool says that nothing was
@@ -30,7 +35,9 @@ func (x *exchange) forward() {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
 		x.handOver(r, resp)
 	default:
+		alone := workers.Alone(resp)
 		x.pass(resp)
+		x.away = !alone
 	}
 }
 
@@ -70,10 +77,12 @@ func (x *exchange) timeOut() {
 
 // inTime ends the time that the request has.
 func (x *exchange) inTime() {
-	if x.timer == nil {
+	if x.ctx == nil || x.over {
 		return
 	}
-	x.timer.Stop()
+	if !x.timer.Stop() {
+		x.shared = true // it has begun to run out
+	}
 	x.timing.Lock()
 	defer x.timing.Unlock()
 	x.over = true

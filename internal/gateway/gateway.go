@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -89,8 +90,10 @@ type Gateway struct {
 	empty    chan struct{} // one is there when active has come to 0 while stopping
 	errorLog *log.Logger
 	buffers  copyBuffers
-	bodies   bodyBuffers
-	upgraded upgraded
+
+	exchanges sync.Pool // of *exchange, that have ended well
+	bodies    bodyBuffers
+	upgraded  upgraded
 }
 
 // New returns a gateway without rules.
@@ -144,7 +147,20 @@ func (g *Gateway) leave() {
 
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{g: g, rules: g.rules.Load(), w: w, r: r, began: time.Now(), covered: -1, ceiling: math.MaxInt64}
+	x, _ := g.exchanges.Get().(*exchange)
+	if x == nil {
+		x = &exchange{reused: new(reused)}
+	}
+	x.g, x.rules, x.w, x.r, x.began, x.covered, x.ceiling = g, g.rules.Load(), w, r, time.Now(), -1, math.MaxInt64
+	x.walk()
+	if x.forget() {
+		g.exchanges.Put(x)
+	}
+}
+
+// walk serves the request, and ends it whatever becomes of it.
+func (x *exchange) walk() {
+	g := x.g
 	g.active.Add(1)
 	defer g.leave()
 	g.Metrics.Began()

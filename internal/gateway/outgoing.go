@@ -39,7 +39,11 @@ func (x *exchange) outgoing() *http.Request {
 func (x *exchange) outgoingHeader() http.Header {
 	in := x.r.Header
 	trusted := clientaddr.Trusted(x.rules.TrustedProxies).Peer(x.r)
-	h := make(http.Header, len(in)+addedHeaders)
+	h := x.header
+	if h == nil {
+		h = make(http.Header, len(in)+addedHeaders)
+		x.header = h
+	}
 	for name, lines := range in {
 		if !isHopByHop(name) && x.passes(name, trusted) {
 			h[name] = lines
@@ -64,14 +68,13 @@ func (x *exchange) outgoingHeader() http.Header {
 // addedHeaders is how many headers a request has more than the client sent.
 const addedHeaders = 5
 
-// line is the value of a header with one line.
+// line is the value of a header with one line, which is made for the request to a
+// worker alone.
 func (x *exchange) line(s string) []string {
-	if len(x.lines) == cap(x.lines) {
-		x.lines = make([]string, 0, addedHeaders)
-	}
-	n := len(x.lines)
-	x.lines = append(x.lines, s)
-	return x.lines[n : n+1 : n+1]
+	n := x.said
+	x.lines[n] = s
+	x.said++
+	return x.lines[n:x.said:x.said]
 }
 
 // passes reports whether the worker gets a header of the client's that is not for

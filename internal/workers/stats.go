@@ -82,13 +82,21 @@ func Of(resp *http.Response) *url.URL {
 // Begun reports whether the body of an answer that Send has just returned can be
 // read without waiting, as far as that is known.
 func Begun(resp *http.Response) bool {
-	if resp.Body == http.NoBody {
-		return true
+	b := plain(resp)
+	return b != nil && b.begun(resp.TransferEncoding != nil) || resp.Body == http.NoBody
+}
+
+// Alone reports whether nobody but its caller holds on to the request of an answer
+// that Send has just returned, once its body has been read to the end. Where that
+// is not known it is false.
+func Alone(resp *http.Response) bool { return plain(resp) != nil }
+
+// plain is the body of an answer to a request that http1 has sent; nil of any
+// other.
+func plain(resp *http.Response) *body {
+	if x, ok := resp.Body.(*exchange); ok {
+		b, _ := x.body.(*body)
+		return b
 	}
-	x, ok := resp.Body.(*exchange)
-	if !ok {
-		return false
-	}
-	b, ok := x.body.(*body)
-	return ok && b.begun(resp.TransferEncoding != nil)
+	return nil
 }
