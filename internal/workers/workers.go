@@ -76,8 +76,8 @@ type Options struct {
 	jitter func(most time.Duration) time.Duration // anything from 0 to most
 }
 
-// Pool is the workers. It is an http.RoundTripper, made to be the Transport of
-// an httputil.ReverseProxy. All methods may be called from any goroutine.
+// Pool is the workers. It is an http.RoundTripper that can be the Transport of an
+// httputil.ReverseProxy. All methods may be called from any goroutine.
 type Pool struct {
 	options Options
 	changed chan struct{} // tells Watch that the list or the policy is another
