@@ -258,6 +258,10 @@ func TestProgressThenNoStream(t *testing.T) {
 		{"JSON", says(200, "application/json", `{"usage":{"prompt_tokens":3,"completion_tokens":4}}`), `The worker answered 200: {"usage":{"prompt_tokens":3,"completion_tokens":4}}`},
 		{"events of another status", says(201, sse, "made"), "The worker answered 201: made"},
 		{"encoded", says(200, sse, "zip", "Content-Encoding", "gzip"), "The worker answered 200: zip"},
+		{"500 behind a hint", func(a *puppetAnswer) {
+			a.WriteHeader(http.StatusEarlyHints)
+			says(500, "text/plain", "oh")(a)
+		}, "The worker answered 500: oh"},
 		{"a long error", says(400, "text/plain", strings.Repeat("x", 5000)), "The worker answered 400: " + strings.Repeat("x", mostTold)},
 		{"nothing", func(*puppetAnswer) { panic(http.ErrAbortHandler) }, "The worker could not be reached or broke off."},
 	} {
@@ -288,6 +292,9 @@ func TestProgressThenNoStream(t *testing.T) {
 				})
 				if n := r.metric(`own_answers_total{code="upstream_error"}`); n != 2 {
 					t.Errorf("%v were counted as upstream_error, want 2", n)
+				}
+				if strings.Contains(r.log.String(), "superfluous") {
+					t.Errorf("a second head was written:\n%s", r.log.String())
 				}
 				if n := strings.Count(r.log.String(), "code=upstream_error"); n != 2 {
 					t.Errorf("%d lines of upstream_error, want 2:\n%s", n, r.log.String())
