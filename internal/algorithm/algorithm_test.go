@@ -245,10 +245,17 @@ func TestRatioAgainstDivision(t *testing.T) {
 			x, _ = mulDiv(x, c, a)
 			x = max(0, min(x, math.MaxInt64-1)+rapid.Int64Range(-1, 1).Draw(t, "beside"))
 		}
-		r := ratioOf(a, c)
-		q, rest := r.of(x)
-		if want, more := mulDiv(x, a, c); q != want || rest != more {
-			t.Fatalf("%d*%d/%d = %d, %v; want %d, %v", x, a, c, q, rest, want, more)
+		x = max(x, 0)
+		down, up := downRatio(a, c), upRatio(a, c)
+		want, more := mulDiv(x, a, c)
+		if got := down.of(x); got != want {
+			t.Fatalf("%d*%d/%d = %d, want %d", x, a, c, got, want)
+		}
+		if more {
+			want = add(want, 1)
+		}
+		if got := up.of(x); x > 0 && got != want {
+			t.Fatalf("%d*%d/%d rounded up = %d, want %d", x, a, c, got, want)
 		}
 	})
 }
@@ -623,21 +630,8 @@ func TestBucketAgainstEveryMicrosecond(t *testing.T) {
 				if cost <= level != b.Fits(spent, now, cost) {
 					t.Fatalf("fits = %v at level %d", !(cost <= level), level)
 				}
-				next, wait, used, reset := b.Try(spent, now, cost, rapid.Bool().Draw(t, "take at once"))
-				if cost <= level && next == spent {
-					next = b.Take(spent, now, cost)
-				} else if next != spent {
-					if used != b.Capacity-b.Level(next, now) || reset != b.Reset(next, now) {
-						t.Fatalf("after Try: used %d, reset %d", used, reset)
-					}
-				} else if used != b.Capacity-b.Level(spent, now) || reset != b.Reset(spent, now) {
-					t.Fatalf("before Try: used %d, reset %d", used, reset)
-				}
-				if wait != b.Wait(spent, now, cost) {
-					t.Fatalf("Try waits %d", wait)
-				}
 				settled, lacks, looked := b.Look(spent, now, cost)
-				if looked != wait || lacks != b.Capacity-level {
+				if wait := b.Wait(spent, now, cost); looked != wait || lacks != b.Capacity-level {
 					t.Fatalf("Look waits %d, lacks %d; want %d, %d", looked, lacks, wait, b.Capacity-level)
 				}
 				if lacks > 0 && b.Filled(settled, now) != b.Reset(spent, now) {
@@ -646,10 +640,21 @@ func TestBucketAgainstEveryMicrosecond(t *testing.T) {
 				if got, want := b.Charged(settled, cost), b.Take(spent, now, cost); got != want {
 					t.Fatalf("charged %d, want %d", got, want)
 				}
+				if since := now - b.birth; since >= 0 {
+					if s, l := b.SettleSince(spent, since); s != settled || l != lacks {
+						t.Fatalf("SettleSince = %d, %d; want %d, %d", s, l, settled, lacks)
+					}
+					if got, want := b.FilledSince(settled, since), b.Filled(settled, now); lacks > 0 && got != want {
+						t.Fatalf("FilledSince = %d, want %d", got, want)
+					}
+					if got := b.WaitSince(settled, cost, since); looked > 0 && got != looked {
+						t.Fatalf("WaitSince = %d, want %d", got, looked)
+					}
+				}
 				if cost <= level {
 					level -= cost
+					spent = b.Take(spent, now, cost)
 				}
-				spent = next
 			},
 			"extra": func(t *rapid.T) {
 				extra := rapid.Int64Range(1, 2*b.Capacity).Draw(t, "extra")

@@ -13,16 +13,20 @@ import "math"
 type Bucket struct {
 	Capacity int64 // at least 1
 
-	birth int64
-	mint  ratio // from microseconds to what is minted in them
-	pour  ratio // and back
+	birth        int64
+	amount, size int64
+	mint         ratio // from microseconds to what is minted in them, rounded down
+	pour         ratio // and back, rounded up
 }
 
 // NewBucket returns the bucket of the given capacity that is refilled by amount
 // in size microseconds; all three are at least 1. Birth is where minting began,
 // the same for all that share a state.
 func NewBucket(amount, size, capacity, birth int64) Bucket {
-	return Bucket{Capacity: capacity, birth: birth, mint: ratioOf(amount, size), pour: ratioOf(size, amount)}
+	return Bucket{
+		Capacity: capacity, birth: birth, amount: amount, size: size,
+		mint: downRatio(amount, size), pour: upRatio(size, amount),
+	}
 }
 
 // Whole is the state of a bucket that nothing was ever taken from.
@@ -31,26 +35,21 @@ const Whole int64 = math.MinInt64
 // minted is what the refill has made from birth to now.
 func (b *Bucket) minted(now int64) int64 {
 	if d := now - b.birth; d >= 0 {
-		q, _ := b.mint.of(d)
-		return q
+		return b.mint.of(d)
 	}
-	q, rest := b.mint.of(b.birth - now)
+	q, rest := mulDiv(b.birth-now, b.amount, b.size)
 	if rest {
-		q++
+		q = add(q, 1)
 	}
 	return -q
 }
 
 // mintedAt is the earliest time at which minted is at least x.
 func (b *Bucket) mintedAt(x int64) int64 {
-	if x >= 0 {
-		q, rest := b.pour.of(x)
-		if rest {
-			q++
-		}
-		return add(b.birth, q)
+	if x > 0 {
+		return add(b.birth, b.pour.of(x))
 	}
-	q, _ := b.pour.of(-x)
+	q, _ := mulDiv(-max(x, -math.MaxInt64), b.size, b.amount)
 	return b.birth - q
 }
 
@@ -64,20 +63,14 @@ func (b *Bucket) Settled(spent, now int64) (settled, minted int64) {
 // Look is Settled and Wait in one, and what the level lacks to the capacity; a
 // cost of 0 always fits.
 func (b *Bucket) Look(spent, now, cost int64) (settled, lacks, wait int64) {
-	minted, since := int64(0), now-b.birth
-	if since >= 0 { // as ever; a call would take as long
-		minted, _ = b.mint.of(since)
-	} else {
-		minted = b.minted(now)
-	}
-	settled = max(spent, minted-b.Capacity)
+	settled, minted := b.Settled(spent, now)
 	if lacks = settled - (minted - b.Capacity); lacks < 0 { // too much debt to count
 		lacks = math.MaxInt64
 	}
-	if lacks <= b.Capacity-cost || cost == 0 {
+	switch {
+	case lacks <= b.Capacity-cost || cost == 0:
 		return settled, lacks, 0
-	}
-	if cost > b.Capacity {
+	case cost > b.Capacity:
 		return settled, lacks, Never
 	}
 	return settled, lacks, b.mintedAt(add(settled, cost)) - now
@@ -86,18 +79,31 @@ func (b *Bucket) Look(spent, now, cost int64) (settled, lacks, wait int64) {
 // Charged is a state that is Settled with cost taken, whether it fits or not.
 func (*Bucket) Charged(settled, cost int64) int64 { return add(settled, cost) }
 
+// SettleSince is Settled with what the level lacks to the capacity, for a time of
+// since after the birth. It is small, to be made part of its caller: since is not
+// negative, and neither is lacks, unless there is too much debt to count.
+func (b *Bucket) SettleSince(spent, since int64) (settled, lacks int64) {
+	empty := b.mint.of(since) - b.Capacity
+	settled = max(spent, empty)
+	return settled, settled - empty
+}
+
+// FilledSince is Filled for a time of since after the birth, with the same
+// conditions.
+func (b *Bucket) FilledSince(settled, since int64) int64 {
+	return b.pour.of(settled+b.Capacity) - since
+}
+
 // Filled is how long until the level is Capacity again if nobody takes, of a
 // state that is Settled and lacks something.
 func (b *Bucket) Filled(settled, now int64) int64 {
-	full := add(settled, b.Capacity)
-	if full < 0 {
-		return b.mintedAt(full) - now
-	}
-	q, rest := b.pour.of(full)
-	if rest {
-		q++
-	}
-	return add(b.birth, q) - now
+	return b.mintedAt(add(settled, b.Capacity)) - now
+}
+
+// WaitSince is how long until a cost fits that does not yet, with the same
+// conditions. It is no more than Capacity.
+func (b *Bucket) WaitSince(settled, cost, since int64) int64 {
+	return b.pour.of(settled+cost) - since
 }
 
 // Level is what could be taken now; negative in debt.
@@ -143,27 +149,6 @@ func (b *Bucket) Reset(spent, now int64) int64 {
 		return 0
 	}
 	return b.mintedAt(full) - now
-}
-
-// Try is Wait, Take if it fits and take says so, what the level then lacks to
-// the capacity, and Reset, in one.
-func (b *Bucket) Try(spent, now, cost int64, take bool) (next, wait, used, reset int64) {
-	settled, m := b.Settled(spent, now)
-	switch need := add(settled, cost); {
-	case cost == 0 || need <= m:
-		if take {
-			settled = need
-			spent = need
-		}
-	case cost > b.Capacity:
-		wait = Never
-	default:
-		wait = b.mintedAt(need) - now
-	}
-	if full := add(settled, b.Capacity); full > m {
-		return spent, wait, full - m, b.mintedAt(full) - now
-	}
-	return spent, wait, 0, 0
 }
 
 // Rebase is the state under the new parameters to which has the level that

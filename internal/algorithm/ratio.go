@@ -6,36 +6,75 @@ import (
 )
 
 // A ratio is a/c, made ready to multiply by without a division, which takes
-// longer than all else in a decision.
+// longer than all else in a decision: as a whole number and a fraction of 128
+// bits (Granlund and Montgomery, "Division by Invariant Integers using
+// Multiplication", 1994).
 type ratio struct {
-	whole, part uint64 // a is whole*c + part
-	c           uint64
-	inverse     uint64 // 2^64 * part / c, rounded down
+	whole  uint64
+	hi, lo uint64 // the fraction, in parts of 2^128
+	up     uint64 // 1 to round up what the fraction is part of
+	most   uint64 // the largest number whose product is no more than math.MaxInt64
 }
 
-// ratioOf makes the ratio of two numbers; a is not negative and c is positive.
-func ratioOf(a, c int64) ratio {
-	r := ratio{whole: uint64(a / c), part: uint64(a % c), c: uint64(c)}
-	r.inverse, _ = bits.Div64(r.part, 0, r.c)
+// downRatio returns a/c for products that are rounded down. Both are positive.
+//
+// Its fraction is too large by less than one part in 2^128, so a product with
+// x < 2^63 is by less than 2^-65. A true product lies at least 1/c, which is more,
+// below the next whole number, and does not come to it.
+func downRatio(a, c int64) ratio {
+	r, rest := split(a, c)
+	if rest != 0 {
+		var carry uint64
+		r.lo, carry = bits.Add64(r.lo, 1, 0)
+		r.hi += carry
+	}
+	r.most = math.MaxInt64
+	if hi, lo := uint64(c)>>1, uint64(c)<<63; hi < uint64(a) { // 2^63 * c / a, from where on products are too large
+		q, over := bits.Div64(hi, lo, uint64(a))
+		if over == 0 {
+			q--
+		}
+		r.most = min(q, math.MaxInt64)
+	}
 	return r
 }
 
-// of returns x*a/c of a number that is not negative, rounded down and cut at
-// math.MaxInt64, and whether there was a remainder.
+// upRatio returns a/c for products that are rounded up, of numbers that are
+// positive.
 //
-// The inverse is too small by less than one part in 2^64, and x is below 2^63:
-// what it says of x*part/c is the quotient or one less, and the remainder shows
-// which. That lies below 2c, so it may be computed modulo 2^64.
-func (r *ratio) of(x int64) (q int64, rest bool) {
-	part, _ := bits.Mul64(uint64(x), r.inverse)
-	over := uint64(x)*r.part - part*r.c
-	if over >= r.c {
-		over -= r.c
-		part++
+// Its fraction is too small by no more than one part in 2^128, and by something.
+// So a product lies less than 1/c below the true one, and is not whole where
+// that is: what is rounded down is one too small, always.
+func upRatio(a, c int64) ratio {
+	r, rest := split(a, c)
+	if r.hi|r.lo|rest != 0 {
+		if r.up = 1; rest == 0 {
+			var borrow uint64
+			r.lo, borrow = bits.Sub64(r.lo, 1, 0)
+			r.hi -= borrow
+		}
 	}
-	hi, whole := bits.Mul64(uint64(x), r.whole)
-	if sum := whole + part; hi == 0 && whole|sum <= math.MaxInt64 { // part is at most x
-		return int64(sum), over != 0
+	most, _ := mulDiv(math.MaxInt64, c, a)
+	r.most = uint64(most)
+	return r
+}
+
+// split returns a/c with the fraction rounded down, and what remains of it.
+func split(a, c int64) (r ratio, rest uint64) {
+	r.whole = uint64(a / c)
+	r.hi, rest = bits.Div64(uint64(a%c), 0, uint64(c))
+	r.lo, rest = bits.Div64(rest, 0, uint64(c))
+	return r, rest
+}
+
+// of returns x*a/c of a number that is not negative, rounded and cut at
+// math.MaxInt64. One that has become negative by an overflow is a large one.
+func (r *ratio) of(x int64) int64 {
+	if uint64(x) > r.most {
+		return math.MaxInt64
 	}
-	return math.MaxInt64, false
+	hi, lo := bits.Mul64(uint64(x), r.hi)
+	low, _ := bits.Mul64(uint64(x), r.lo)
+	_, carry := bits.Add64(lo, low, 0)
+	return int64(uint64(x)*r.whole + hi + carry + r.up)
 }
