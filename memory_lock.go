@@ -52,6 +52,10 @@ func (l *lock) LockUnchanged(count uint64) bool {
 // Unlock gives the lock back. Nobody else changes the count while it is odd.
 func (l *lock) Unlock() { put(&l.count, l.Count()+1) }
 
+// UnlockTo is Unlock for who knows the count: the one before the lock was taken
+// where nothing was changed, else that and two.
+func (l *lock) UnlockTo(count uint64) { put(&l.count, count) }
+
 // Count is for Unchanged.
 func (l *lock) Count() uint64 { return atomic.LoadUint64(&l.count) }
 

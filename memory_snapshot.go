@@ -184,7 +184,7 @@ func (e *snapshot) counter(sl *slot, w []uint64) bool {
 		return c.Used > 0
 	case kindBucket:
 		b := sl.bucket(e.store.birth)
-		_, _, used, _ := b.Try(int64(w[0]), e.now, 0, false)
+		_, used, _ := b.Look(int64(w[0]), e.now, 0)
 		e.buf = binary.AppendUvarint(e.buf, uint64(used))
 		return used > 0
 	}

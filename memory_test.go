@@ -10,8 +10,23 @@ import (
 	"github.com/penstock-dev/penstock/storetest"
 )
 
+// TestMemoryStore: at times before the store was made, which its buckets count
+// by other means, and after.
 func TestMemoryStore(t *testing.T) {
-	storetest.Run(t, func(*testing.T) penstock.Store { return penstock.NewMemoryStore(penstock.MemoryOptions{}) })
+	t.Run("before", func(t *testing.T) {
+		storetest.Run(t, func(*testing.T) penstock.Store { return penstock.NewMemoryStore(penstock.MemoryOptions{}) })
+	})
+	t.Run("after", func(t *testing.T) {
+		storetest.Run(t, func(*testing.T) penstock.Store { return bornEarlier() })
+	})
+}
+
+// bornEarlier returns a store that is older than any time of the conformance
+// suite's.
+func bornEarlier() *penstock.MemoryStore {
+	s := penstock.NewMemoryStore(penstock.MemoryOptions{})
+	s.BornAt(time.Date(2025, time.January, 1, 0, 0, 0, 0, time.UTC))
+	return s
 }
 
 func TestModel(t *testing.T) {
@@ -50,6 +65,6 @@ func (h *handling) give(charges []penstock.Charge) {
 // TestHandles: a store keeps its promises when it is asked by handles.
 func TestHandles(t *testing.T) {
 	storetest.Run(t, func(*testing.T) penstock.Store {
-		return &handling{MemoryStore: penstock.NewMemoryStore(penstock.MemoryOptions{}), handles: map[string]*penstock.Handle{}}
+		return &handling{MemoryStore: bornEarlier(), handles: map[string]*penstock.Handle{}}
 	})
 }

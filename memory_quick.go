@@ -1,0 +1,297 @@
+package penstock
+
+import (
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/penstock-dev/penstock/internal/algorithm"
+)
+
+// Most decisions find each key's record where it was, laid out as its limits
+// are now, with counters that no window has to be moved on for, and with nobody
+// else at them. For these it is worked out before anything is locked what each
+// counter will be; then the records are locked, if they are still as they were,
+// and one word of each counter is written. All other decisions are left to
+// decideAll, which does the same by other means.
+
+// mostSpots is how many keys a decision may have to be quick.
+const mostSpots = groupRoom
+
+// A spot is the record of a key of a decision.
+type spot struct {
+	head  *head
+	lay   *layout
+	count uint64 // of the record's lock, since when it is the key's
+	n     int    // of the key's charges
+}
+
+// quick decides the charges, of which there is at least one, and returns true, or
+// does nothing and returns false.
+func (s *MemoryStore) quick(charges []Charge, now int64, take bool) bool {
+	c := &charges[0]
+	h, lay, count := s.seek(c)
+	if h == nil || uint(c.Index) >= uint(len(lay.slots)) {
+		return false
+	}
+	since := now - s.birth
+	if sl := &lay.slots[c.Index]; sl.kind == kindBucket && len(charges) == 1 && uint64(c.Amount) <= uint64(sl.whole) && since >= 0 {
+		// What follows comes to the same; this is the commonest of decisions.
+		w := &h.counter(sl.first)[0]
+		if state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(w)), since); used >= 0 {
+			wait := int64(0)
+			if used > sl.whole-c.Amount && c.Amount > 0 {
+				wait = sl.ready.WaitSince(state, c.Amount, since)
+			} else if take {
+				if !h.mu.LockUnchanged(count) {
+					return false
+				}
+				state, used, count = state+c.Amount, used+c.Amount, count+2
+				put(w, uint64(state))
+				h.mu.UnlockTo(count)
+			}
+			c.Used, c.RetryAfter, c.Reset, c.Shared = used, duration(wait), 0, false
+			if used > 0 {
+				c.Reset = duration(sl.ready.FilledSince(state, since))
+			}
+			return take && wait == 0 || h.mu.Unchanged(count)
+		}
+	}
+	n, fits := s.foretell(charges, lay.slots, h, since, take)
+	switch {
+	case n < len(charges):
+		if n == 0 {
+			return false
+		}
+		var room [mostSpots]spot
+		room[0] = spot{h, lay, count, n}
+		return s.quickKeys(&room, charges, since, take, fits)
+	case take && fits:
+		if !h.mu.LockUnchanged(count) {
+			return false
+		}
+		s.fulfil(charges, lay.slots, h)
+		h.mu.UnlockTo(count + 2)
+		return true
+	case take && n > 1: // some may have fitted
+		if n, _ = s.foretell(charges, lay.slots, h, since, false); n == 0 {
+			return false
+		}
+	}
+	return h.mu.Unchanged(count)
+}
+
+// quickKeys is quick for charges of several keys, of which the first has been
+// foretold.
+func (s *MemoryStore) quickKeys(room *[mostSpots]spot, charges []Charge, since int64, take, fits bool) bool {
+	n := 1
+	for rest := charges[room[0].n:]; len(rest) > 0; n++ {
+		if n == len(room) {
+			return false
+		}
+		p := &room[n]
+		if p.head, p.lay, p.count = s.seek(&rest[0]); p.head == nil {
+			return false
+		}
+		for i := range n {
+			if room[i].head == p.head {
+				return false // a key that stands in two places
+			}
+		}
+		var fit bool
+		if p.n, fit = s.foretell(rest, p.lay.slots, p.head, since, take); p.n == 0 {
+			return false
+		}
+		rest, fits = rest[p.n:], fits && fit
+	}
+	spots := room[:n]
+	if take && fits {
+		return s.fulfilKeys(spots, charges)
+	}
+	if take {
+		rest := charges
+		for i := range spots {
+			p := &spots[i]
+			if n, _ := s.foretell(rest, p.lay.slots, p.head, since, false); n != p.n {
+				return false
+			}
+			rest = rest[p.n:]
+		}
+	}
+	for i := range spots {
+		if !spots[i].head.mu.Unchanged(spots[i].count) {
+			return false
+		}
+	}
+	return true
+}
+
+// fulfilKeys is fulfil for several keys, if all of their records are as they
+// were. Nobody waits for a lock here, so that their order does not matter.
+func (s *MemoryStore) fulfilKeys(spots []spot, charges []Charge) bool {
+	for i := range spots {
+		if !spots[i].head.mu.LockUnchanged(spots[i].count) {
+			for i--; i >= 0; i-- {
+				spots[i].head.mu.UnlockTo(spots[i].count)
+			}
+			return false
+		}
+	}
+	for i := len(spots) - 1; i >= 0; i-- { // what was locked last is what most others want
+		p := &spots[i]
+		first := len(charges) - p.n
+		s.fulfil(charges[first:], p.lay.slots, p.head)
+		p.head.mu.UnlockTo(p.count + 2)
+		charges = charges[:first]
+	}
+	return true
+}
+
+// seek returns the record of a charge's key, if it is laid out for the charge's
+// limits, and the count of its lock since when it is.
+func (s *MemoryStore) seek(c *Charge) (h *head, lay *layout, count uint64) {
+	if c.Limits == nil {
+		return nil, nil, 0
+	}
+	if lay = c.Limits.cached.Load(); lay == nil || lay.store != s {
+		return nil, nil, 0
+	}
+	if c.Handle == nil {
+		_, h, count = s.lookup(s.index.key.sum(c.Key))
+	} else if p := c.Handle.place.Load(); p != nil && p.store == s && same(c.Handle.key, c.Key) && p.n.Load() != 0 {
+		h = s.pages.record(number(p.n.Load()))
+		if count = h.mu.Count(); !h.is(p.hashed) {
+			return nil, nil, 0
+		}
+	}
+	if h == nil || h.layout.Load() != lay.id {
+		return nil, nil, 0
+	}
+	return h, lay, count
+}
+
+// foretell fills in how the charges will stand, as far as they are of the first
+// one's key: with take when those are taken that fit, else when none is. It
+// returns how many they are, 0 when the decision cannot be quick, and whether
+// all of them fit but shadows.
+func (s *MemoryStore) foretell(charges []Charge, slots []slot, h *head, since int64, take bool) (n int, fits bool) {
+	fits = true
+	last := -1
+	first := &charges[0]
+	for n = range charges {
+		c := &charges[n]
+		if n > 0 && (c.Limits != first.Limits || !same(c.Key, first.Key)) {
+			return n, fits
+		}
+		if c.Index <= last || c.Index >= len(slots) {
+			return 0, false // in no order, or there is an error to be told
+		}
+		last = c.Index
+		sl := &slots[c.Index]
+		if uint64(c.Amount) > uint64(sl.whole) {
+			return 0, false
+		}
+		if sl.kind != kindBucket {
+			if !s.foretellWindow(c, sl, h, since+s.birth, take) {
+				return 0, false
+			}
+			fits = fits && (c.RetryAfter == 0 || c.Shadow)
+			continue
+		}
+		state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(&h.counter(sl.first)[0])), since)
+		if since < 0 || used < 0 {
+			return 0, false // before there were buckets, or so much debt that nobody counts it
+		}
+		c.RetryAfter, c.Reset, c.Shared = 0, 0, false
+		if used > sl.whole-c.Amount && c.Amount > 0 {
+			c.RetryAfter = duration(sl.ready.WaitSince(state, c.Amount, since))
+			fits = fits && c.Shadow
+		} else if take {
+			state, used = state+c.Amount, used+c.Amount
+		}
+		c.state, c.Used = state, used
+		if used > 0 {
+			c.Reset = duration(sl.ready.FilledSince(state, since))
+		}
+	}
+	return len(charges), fits
+}
+
+// foretellWindow is foretell for a charge of a counter that is no bucket.
+func (s *MemoryStore) foretellWindow(c *Charge, sl *slot, h *head, now int64, take bool) bool {
+	w := h.counter(sl.first)
+	var used, wait, ends int64
+	switch sl.kind {
+	case kindSliding:
+		w0 := atomic.LoadUint64(&w[0])
+		newest := int64(w0) >> 8
+		used = int64(atomic.LoadUint64(&w[1]))
+		if !sl.same(newest, int64(w0&0xff), used, now, c.Amount) {
+			var one [1]uint64
+			st := s.load(w[:], &one)
+			if used, wait = sl.sliding().Peek(&st, now, c.Amount, sl.amount); wait == 0 && take && c.Amount > 0 {
+				return false // a step is to be begun, or others have ended
+			}
+		}
+		ends = sl.sliding().Ends(newest)
+	case kindFixed:
+		ends, used = int64(atomic.LoadUint64(&w[0])), int64(atomic.LoadUint64(&w[1]))
+		switch {
+		case now >= ends:
+			return false
+		case used+c.Amount > sl.amount:
+			if sl.size == 0 {
+				return false // months have to be counted in UTC
+			}
+			f, n := sl.fixed(0), algorithm.Counted{End: ends, Used: used}
+			wait, ends = f.Wait(n, now, c.Amount), now+f.Reset(n, now)
+		}
+	case kindInFlight:
+		used, ends = int64(atomic.LoadUint64(&w[0])), now
+		if c.Amount > 0 && used+c.Amount > sl.amount {
+			wait = guess
+		}
+	}
+	if take && wait == 0 {
+		used += c.Amount
+	}
+	c.Used, c.RetryAfter, c.Reset, c.Shared = used, duration(wait), 0, false
+	if used > 0 {
+		c.Reset = duration(ends - now)
+	}
+	return true
+}
+
+// fulfil makes the counters of a locked record what was foretold.
+func (s *MemoryStore) fulfil(charges []Charge, slots []slot, h *head) {
+	for i := range charges {
+		c := &charges[i]
+		if c.RetryAfter != 0 || c.Amount == 0 {
+			continue
+		}
+		sl := &slots[c.Index]
+		w := h.counter(sl.first)
+		switch sl.kind {
+		case kindBucket:
+			put(&w[0], uint64(c.state))
+		case kindSliding, kindFixed:
+			put(&w[1], uint64(c.Used))
+			if sl.kind == kindSliding && w[2] != 0 {
+				newest := s.newest(w[:])
+				put(newest, *newest+uint64(c.Amount))
+			}
+		default:
+			put(&w[0], uint64(c.Used))
+		}
+	}
+}
+
+// counter returns the words of a counter, of which there are as many as its kind
+// has, three at most.
+func (d *head) counter(first int) *[3]uint64 {
+	return (*[3]uint64)(unsafe.Add(unsafe.Pointer(d), unsafe.Sizeof(*d)+8*uintptr(first)))
+}
+
+// same reports whether two strings are equal, at once where they are one.
+func same(a, b string) bool {
+	return len(a) == len(b) && (unsafe.StringData(a) == unsafe.StringData(b) || a == b)
+}
