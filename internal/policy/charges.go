@@ -143,6 +143,9 @@ func (k *charging) add(g *group, c *traffic.Caller, key string, keep bool) {
 	if !g.one {
 		overflow = g.overflow.of(c)
 	}
+	if g.handle != nil {
+		key = g.handle.Key() // the same, and known to be
+	}
 	for i := range g.rules {
 		r := &g.rules[i]
 		unit := r.Limit.Unit
@@ -166,6 +169,7 @@ func (k *charging) add(g *group, c *traffic.Caller, key string, keep bool) {
 			Index:    i,
 			Amount:   amount,
 			Overflow: overflow,
+			Handle:   g.handle,
 			Keep:     keep,
 			Shadow:   r.Shadow,
 		})

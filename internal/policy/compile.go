@@ -53,6 +53,9 @@ func (b *builder) plans() {
 			rules, below = roles[role], one
 		}
 		one := own("per_key", "key "+keyName(k.Key), override(rules, b.rules("per_key", "", k.Limits)), below, k.Turn)
+		if one.group != nil {
+			one.group.handle = penstock.NewHandle(CallerID(k.Key))
+		}
 		p.plans[CallerID(k.Key)], p.own = one, append(p.own, one.group)
 	}
 }
@@ -72,8 +75,8 @@ func (b *builder) models() {
 		rules := b.rules("per_model."+m.Name, m.Name+".", m.Limits)
 		// One without limits counts too: it lifts what a shorter one says.
 		g := b.group(rules, "model "+m.Name, per, modelKey+m.Name)
-		if g != nil {
-			g.one = !p.perModel
+		if g != nil && !p.perModel {
+			g.only(modelKey + m.Name)
 		}
 		p.models = append(p.models, model{m.Name, modelKey + m.Name, g})
 	}

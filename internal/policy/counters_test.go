@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/traffic"
 )
@@ -112,6 +114,48 @@ func TestScopeAll(t *testing.T) {
 	}
 	if by := k.ask(p, named("carol"), chat("m", 1, 1)); by == "" {
 		t.Error("a fourth passed")
+	}
+}
+
+// TestHandles: what many requests are charged to by one key has a handle of that
+// key, so that it is found without a search; what each caller has of its own has
+// none.
+func TestHandles(t *testing.T) {
+	p := compile(t, `
+auth: {keys: [{id: alice, key: key-of-alice}]}
+rate_limiting:
+  default: {requests_per_minute: 100}
+  per_key: {keys: {alice: {requests_per_minute: 200}}}
+  per_model: {scope: all, models: {m: {requests_per_minute: 300}}}
+  global: {requests_per_minute: 1000}
+  rules:
+    - {name: everybody, limit: {requests: 500, per: minute}}
+    - {name: each, per: [caller], limit: {requests: 400, per: minute}}
+`)
+	for _, c := range []struct {
+		who  *traffic.Caller
+		want map[string]bool
+	}{
+		{visitor(), map[string]bool{"default.requests_per_minute": false}},
+		{named("alice"), map[string]bool{"per_key.requests_per_minute": true}},
+	} {
+		for rule, has := range map[string]bool{"per_model.m.requests_per_minute": true, "global.requests_per_minute": true, "rules.everybody": true, "rules.each": false} {
+			c.want[rule] = has
+		}
+		a := chat("m", 1, 1)
+		n := p.Need(c.who, a)
+		charges, _ := p.Charges(nil, c.who, Target{}, a, &n)
+		got := map[string]bool{}
+		for i := range charges {
+			h := charges[i].Handle
+			got[p.Rule(&charges[i]).Name] = h != nil
+			if h != nil && h.Key() != charges[i].Key {
+				t.Errorf("%s: the handle is of another key", p.Rule(&charges[i]).Name)
+			}
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s: which rules have a handle (-want +got):\n%s", c.who.ID, diff)
+		}
 	}
 }
 

@@ -49,8 +49,12 @@ type group struct {
 	limits   *penstock.Limits
 	rules    []Rule // by index of the limit
 	overflow *overflow
-	one      bool // there is one counter, which always has room
+	one      bool             // there is one counter, which always has room
+	handle   *penstock.Handle // of its key; nil where there are more
 }
+
+// only says that the group has one counter, of that key.
+func (g *group) only(key string) { g.one, g.handle = true, penstock.NewHandle(key) }
 
 // Policy is the compiled rules. It does not change, and may be used by any
 // number of goroutines; Learned within it changes and may be shared with the
@@ -137,7 +141,7 @@ func New(c *config.Config, learned *Learned) (*Policy, error) {
 		rules[i].Global = true
 	}
 	if p.global = b.group(rules, "any", "all", globalKey); p.global != nil {
-		p.global.one = true
+		p.global.only(globalKey)
 	}
 	return p, b.err
 }

@@ -107,7 +107,9 @@ func (b *builder) rule(c *config.Rule) rule {
 		rules = append(rules, other)
 	}
 	if r.group = b.counted(rules, r.key); r.group != nil {
-		r.group.one = len(r.per) == 0
+		if len(r.per) == 0 {
+			r.group.only(r.key)
+		}
 	}
 	return r
 }
