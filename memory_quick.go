@@ -8,11 +8,11 @@ import (
 )
 
 // Most decisions find each key's record where it was, laid out as its limits
-// are now, with counters that no window has to be moved on for, and with nobody
-// else at them. For these it is worked out before anything is locked what each
-// counter will be; then the records are locked, if they are still as they were,
-// and one word of each counter is written. All other decisions are left to
-// decideAll, which does the same by other means.
+// are now, in no new fixed window, and with nobody else at them. For these it is
+// worked out before anything is locked what each counter will be; then the
+// records are locked, if they are still as they were, and one word of a counter
+// is written, mostly. All other decisions are left to decideAll, which does the
+// same by other means.
 
 // mostSpots is how many keys a decision may have to be quick.
 const mostSpots = groupRoom
@@ -69,7 +69,7 @@ func (s *MemoryStore) quick(charges []Charge, now int64, take bool) bool {
 		if !h.mu.LockUnchanged(count) {
 			return false
 		}
-		s.fulfil(charges, lay.slots, h)
+		s.fulfil(charges, lay, h, now)
 		h.mu.UnlockTo(count + 2)
 		return true
 	case take && n > 1: // some may have fitted
@@ -105,7 +105,7 @@ func (s *MemoryStore) quickKeys(room *[mostSpots]spot, charges []Charge, since i
 	}
 	spots := room[:n]
 	if take && fits {
-		return s.fulfilKeys(spots, charges)
+		return s.fulfilKeys(spots, charges, since+s.birth)
 	}
 	if take {
 		rest := charges
@@ -127,7 +127,7 @@ func (s *MemoryStore) quickKeys(room *[mostSpots]spot, charges []Charge, since i
 
 // fulfilKeys is fulfil for several keys, if all of their records are as they
 // were. Nobody waits for a lock here, so that their order does not matter.
-func (s *MemoryStore) fulfilKeys(spots []spot, charges []Charge) bool {
+func (s *MemoryStore) fulfilKeys(spots []spot, charges []Charge, now int64) bool {
 	for i := range spots {
 		if !spots[i].head.mu.LockUnchanged(spots[i].count) {
 			for i--; i >= 0; i-- {
@@ -139,7 +139,7 @@ func (s *MemoryStore) fulfilKeys(spots []spot, charges []Charge) bool {
 	for i := len(spots) - 1; i >= 0; i-- { // what was locked last is what most others want
 		p := &spots[i]
 		first := len(charges) - p.n
-		s.fulfil(charges[first:], p.lay.slots, p.head)
+		s.fulfil(charges[first:], p.lay, p.head, now)
 		p.head.mu.UnlockTo(p.count + 2)
 		charges = charges[:first]
 	}
@@ -216,6 +216,10 @@ func (s *MemoryStore) foretell(charges []Charge, slots []slot, h *head, since in
 	return len(charges), fits
 }
 
+// movesOn is what foretell notes of a charge by which a sliding window begins a
+// step or forgets some: more than a word of it changes.
+const movesOn = 1
+
 // foretellWindow is foretell for a charge of a counter that is no bucket.
 func (s *MemoryStore) foretellWindow(c *Charge, sl *slot, h *head, now int64, take bool) bool {
 	w := h.counter(sl.first)
@@ -224,13 +228,12 @@ func (s *MemoryStore) foretellWindow(c *Charge, sl *slot, h *head, now int64, ta
 	case kindSliding:
 		w0 := atomic.LoadUint64(&w[0])
 		newest := int64(w0) >> 8
-		used = int64(atomic.LoadUint64(&w[1]))
+		used, c.state = int64(atomic.LoadUint64(&w[1])), 0
 		if !sl.same(newest, int64(w0&0xff), used, now, c.Amount) {
 			var one [1]uint64
 			st := s.load(w[:], &one)
-			if used, wait = sl.sliding().Peek(&st, now, c.Amount, sl.amount); wait == 0 && take && c.Amount > 0 {
-				return false // a step is to be begun, or others have ended
-			}
+			used, wait = sl.sliding().Peek(&st, now, c.Amount, sl.amount)
+			c.state = movesOn
 		}
 		ends = sl.sliding().Ends(newest)
 	case kindFixed:
@@ -262,20 +265,27 @@ func (s *MemoryStore) foretellWindow(c *Charge, sl *slot, h *head, now int64, ta
 }
 
 // fulfil makes the counters of a locked record what was foretold.
-func (s *MemoryStore) fulfil(charges []Charge, slots []slot, h *head) {
+func (s *MemoryStore) fulfil(charges []Charge, lay *layout, h *head, now int64) {
 	for i := range charges {
 		c := &charges[i]
 		if c.RetryAfter != 0 || c.Amount == 0 {
 			continue
 		}
-		sl := &slots[c.Index]
+		sl := &lay.slots[c.Index]
 		w := h.counter(sl.first)
 		switch sl.kind {
 		case kindBucket:
 			put(&w[0], uint64(c.state))
-		case kindSliding, kindFixed:
+		case kindFixed:
 			put(&w[1], uint64(c.Used))
-			if sl.kind == kindSliding && w[2] != 0 {
+		case kindSliding:
+			if c.state == movesOn {
+				t := s.take(sl, h.words(lay), now, tally{}, c.Amount, c.pool())
+				c.Used, c.Reset = t.used, duration(sl.sliding().Ends(t.state)-now)
+				continue
+			}
+			put(&w[1], uint64(c.Used))
+			if w[2] != 0 {
 				newest := s.newest(w[:])
 				put(newest, *newest+uint64(c.Amount))
 			}

@@ -38,7 +38,7 @@ func TestQuick(t *testing.T) {
 		{name: "three keys, denied", limits: []Limit{window(TokenBucket, Requests, 1)}, keys: 3, want: true},
 		{name: "as many keys as there is room for", limits: []Limit{InFlight(9)}, keys: mostSpots, want: true, fits: true},
 		{name: "one more", limits: []Limit{InFlight(9)}, keys: mostSpots + 1},
-		{name: "a step later", limits: []Limit{window(SlidingWindow, Requests, 9)}, later: 2 * time.Second},
+		{name: "a step later", limits: []Limit{window(SlidingWindow, Requests, 9)}, later: 2 * time.Second, want: true, fits: true},
 		{name: "a step later, denied", limits: []Limit{window(SlidingWindow, Requests, 1)}, later: 2 * time.Second, want: true},
 		{name: "a window later", limits: []Limit{window(FixedWindow, Requests, 9)}, later: time.Minute},
 		{name: "more than a bucket holds", limits: []Limit{window(TokenBucket, Tokens, 9)}},
