@@ -99,12 +99,14 @@ func newStore() *penstock.MemoryStore {
 func ours(limits *penstock.Limits, ownClock bool) (func() decide, func()) {
 	store := newStore()
 	return func() decide {
-		var charges []penstock.Charge
+		charges := limits.Charges("", one)
 		return func(key string, now time.Time) bool {
 			if ownClock {
 				now = time.Time{}
 			}
-			charges = limits.AppendCharges(charges[:0], key, &one)
+			for i := range charges {
+				charges[i].Key = key
+			}
 			return take(store, now, charges)
 		}
 	}, nothing
