@@ -1,6 +1,10 @@
 package queue
 
-import "github.com/penstock-dev/penstock/internal/traffic"
+import (
+	"time"
+
+	"github.com/penstock-dev/penstock/internal/traffic"
+)
 
 // Turns and MostTurns are the starvation bound: of so much that is served at least
 // one part in Turns goes to each class that waits all the while, however much
@@ -19,16 +23,18 @@ var ranks = [...]traffic.Class{traffic.ClassInteractive, traffic.ClassDefault, t
 // served: by class, within a class between its callers by what they have been
 // served, within a caller first come first served. The zero line is empty.
 type line struct {
-	classes [len(ranks)]class // by traffic.Class
-	waiting int
-	arrived uint64 // how many ever waited
+	classes   [len(ranks)]class // by traffic.Class
+	deadlines deadlines
+	waiting   int
+	arrived   uint64 // how many ever waited
 }
 
-// push adds a waiter, whose class, caller and charge are set.
-func (l *line) push(p *place) {
+// push adds a waiter, whose class, caller and charge are set, until its deadline.
+func (l *line) push(p *place, until time.Duration) {
 	if p.answer == nil {
-		p.answer = make(chan struct{}, 1)
+		p.answer = make(chan bool, 1)
 	}
+	l.deadlines.add(p, until)
 	p.number = l.arrived
 	l.arrived++
 	l.classes[p.class].push(p)
@@ -46,6 +52,7 @@ func (l *line) next() *place {
 		}
 	}
 	l.classes[turn].begin()
+	l.deadlines.remove(p)
 	l.waiting--
 	return p
 }
@@ -100,6 +107,7 @@ func (l *line) turn() traffic.Class {
 // remove takes out a waiter, who gets nothing.
 func (l *line) remove(p *place) {
 	l.classes[p.class].remove(p)
+	l.deadlines.remove(p)
 	l.waiting--
 }
 
@@ -119,7 +127,7 @@ func (l *line) yields(at traffic.Class, name string) *place {
 		if ranks[i] != at {
 			return most.last
 		}
-		own := 0
+		own := int32(0)
 		if u := c.callers.byName[name]; u != nil {
 			own = u.waiting
 		}

@@ -69,11 +69,14 @@ func (l *line) before(at traffic.Class, u *caller, ahead int, number uint64) int
 		floor := c.floor()
 		reach, own := floor, 0
 		if u != nil {
-			own = u.waiting
+			own = int(u.waiting)
 			if floor.less(u.served) {
 				reach = u.served
 			}
-			if ahead > 0 {
+			switch {
+			case ahead == own:
+				reach = reach.plus(u.queued)
+			case ahead > 0:
 				mean, _ := u.queued.over(uint64(own))
 				reach = reach.plus(mean.times(uint64(ahead)))
 			}

@@ -109,7 +109,7 @@ func TestPrediction(t *testing.T) {
 			l := &d.q.line
 			u, ahead := l.classes[tt.asks.Class].callers.byName["m"], 0
 			if u != nil {
-				ahead = u.waiting
+				ahead = int(u.waiting)
 			}
 			if got := l.before(tt.asks.Class, u, ahead, l.arrived); got != tt.want {
 				t.Errorf("%d before, want %d", got, tt.want)
