@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math"
 	"net/http"
-	"net/url"
 	"sort"
 	"strings"
 	"time"
@@ -28,7 +27,6 @@ func (x *exchange) modify(resp *http.Response) error {
 	}
 	x.status = resp.StatusCode
 	x.resp = resp
-	x.worker = workers.Of(resp)
 	h := resp.Header
 	if x.standing != nil {
 		x.rules.Headers.Drop(h, x.endpoint.Dialect)
@@ -61,6 +59,9 @@ func (x *exchange) modify(resp *http.Response) error {
 		x.metered = true
 		x.events = isEventStream(h)
 		x.answer.x = x
+		if x.submits() {
+			x.answer.keeps = workers.Keep(resp)
+		}
 		x.answer.meter.Start(&x.asked, h, resp.Body)
 		if x.asked.HideUsage() && h.Get("Content-Length") != "" {
 			h.Del("Content-Length") // an event of it may be taken out
@@ -134,8 +135,9 @@ func isEventStream(h http.Header) bool {
 type answer struct {
 	x     *exchange
 	meter provider.Meter
-	last  []byte // what is still to be said before the connection is cut
-	err   error  // with which it ends
+	last  []byte        // what is still to be said before the connection is cut
+	err   error         // with which it ends
+	keeps *workers.Kept // the worker, while it may have taken a job; nil where that is not known
 }
 
 // errOverrun cuts a stream that has used up its limit.
@@ -213,7 +215,10 @@ func (a *answer) whole(p []byte) int {
 	return -1
 }
 
-func (a *answer) Close() error { return a.meter.Close() }
+func (a *answer) Close() error {
+	a.readJob()
+	return a.meter.Close()
+}
 
 // first tells how long a stream took to begin.
 func (x *exchange) first() {
@@ -332,24 +337,10 @@ func (x *exchange) finish() {
 	}
 	x.finished = true
 	s := x.settlement()
-	if worker, id := x.job(); worker != nil {
-		g := x.g
-		g.Jobs.Hold(worker, nil, id, x.rules.RequestTimeout, func() { g.settle(context.Background(), &s) })
+	if x.submits() && x.follow(s) {
 		return
 	}
 	x.g.settle(lasting(x.r), &s)
-}
-
-// job is the job that a worker has taken, and works on when its answer has ended;
-// nil where the answer was the end of it.
-func (x *exchange) job() (worker *url.URL, id string) {
-	if !x.metered {
-		return nil, ""
-	}
-	if id = x.answer.meter.Job(); id == "" {
-		return nil, ""
-	}
-	return x.worker, id
 }
 
 // settlement is how a request ends.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -72,7 +71,6 @@ type exchange struct {
 	sent     bool           // a worker may have seen something of it
 	status   int            // of the answer; 0 while there is none
 	resp     *http.Response // the worker's, once it has begun
-	worker   *url.URL       // that it is from
 	metered  bool           // the answer is read
 	events   bool           // it is a stream of events
 	flowed   bool           // some of its body has come
