@@ -40,6 +40,9 @@ func (s *deadlines) add(p *place, at time.Duration) {
 	p.deadline = int32(i)
 }
 
+// of returns until when p waits.
+func (s *deadlines) of(p *place) time.Duration { return s.list[p.deadline].at }
+
 // number tells those from i on where their deadlines are.
 func (s *deadlines) number(i int) {
 	for ; i < len(s.list); i++ {

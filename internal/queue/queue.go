@@ -244,15 +244,17 @@ func (q *Queue) wait(ctx context.Context, p *place, position int, joined time.Du
 	}
 }
 
-// tell tells the client of p how it stands, unless it no longer waits.
+// tell tells the client of p how it stands, unless it no longer waits, or is not to
+// any more.
 func (q *Queue) tell(p *place, progress func(int, time.Duration)) {
 	q.mu.Lock()
-	if !p.waiting() {
+	now := q.now()
+	if !p.waiting() || now >= q.line.deadlines.of(p) {
 		q.mu.Unlock()
 		return
 	}
 	before := q.line.before(p.class, p.caller, p.caller.ahead(p), p.number)
-	wait := q.predict(before, before+1, q.now())
+	wait := q.predict(before, before+1, now)
 	q.mu.Unlock()
 	progress(before+1, wait)
 }
