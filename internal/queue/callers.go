@@ -28,7 +28,7 @@ type caller struct {
 
 	lessRecent, moreRecent *caller // neighbours in the crowd
 
-	joined uint64 // the nth of the next to join
+	joined uint32 // the nth of the next to join
 
 	lead work
 	name string
@@ -60,12 +60,13 @@ func (c *caller) holds(p *place) *work {
 
 func (c *caller) idle() bool { return c.waiting == 0 && c.held == 0 }
 
-// push puts a waiter behind the caller's others.
-func (c *caller) push(p *place) {
+// push puts a waiter, with its number in the order of arrival, behind the caller's
+// others.
+func (c *caller) push(p *place, number uint64) {
 	if c.waiting == 0 {
-		c.first, c.number, c.joined = p, p.number, 0
+		c.first, c.number, c.joined = p, number, 0
 	} else {
-		c.last.next, c.last.behind = p, p.number
+		c.last.next, c.last.behind = p, number
 	}
 	p.prev, p.next, p.nth = c.last, nil, c.joined
 	c.last = p
@@ -95,7 +96,7 @@ func (c *caller) remove(p *place) {
 // ahead returns how many of the caller's waiters go before p; of those who left,
 // not being the first, some may be counted until all before them have gone.
 func (c *caller) ahead(p *place) int {
-	return int(min(p.nth-c.first.nth, uint64(c.waiting-1)))
+	return int(min(p.nth-c.first.nth, uint32(c.waiting-1)))
 }
 
 // callers is all that are remembered of one class: whoever has a waiter or a

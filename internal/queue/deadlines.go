@@ -3,17 +3,25 @@ package queue
 import (
 	"math"
 	"slices"
-	"sort"
 	"time"
 )
 
-// deadlines is until when those in the line wait, the earliest first. Newcomers
-// mostly are the last, since they all have the same timeout. Who leaves the line
-// leaves a gap, that is closed when it is due or room is needed. The zero
-// deadlines are empty.
+// deadlines is until when those in the line wait. Those who came with the same
+// timeout are in a row, which is in order by itself; there are several rows only
+// while some wait who came before the timeout was changed. The zero deadlines are
+// empty.
 type deadlines struct {
-	list []deadline
-	next int // those before it are past
+	rows []deadlineRow
+}
+
+// deadlineRow is deadlines of one timeout, the earliest first. Who leaves the line
+// leaves a gap.
+type deadlineRow struct {
+	timeout time.Duration
+	// ring holds those from number head up to tail, each at its number modulo the
+	// length, which is a power of two.
+	ring       []deadline
+	head, tail uint
 }
 
 type deadline struct {
@@ -21,73 +29,94 @@ type deadline struct {
 	place *place // nil in a gap
 }
 
-// mostSpareDeadlines is how much room for deadlines is kept when nobody waits.
-const mostSpareDeadlines = 4096
+const (
+	leastDeadlines = 16
+	// mostSpareDeadlines is how much room for deadlines is kept when nobody waits.
+	mostSpareDeadlines = 4096
+)
 
-// add notes until when p waits.
-func (s *deadlines) add(p *place, at time.Duration) {
-	if len(s.list) == cap(s.list) {
-		s.tidy()
+// add notes that p waits from now on for the timeout, and returns until when.
+func (s *deadlines) add(p *place, now, timeout time.Duration) (until time.Duration) {
+	until = now + min(timeout, math.MaxInt64-now)
+	if len(s.rows) == 0 || s.rows[0].timeout != timeout {
+		s.front(timeout)
 	}
-	i := len(s.list)
-	if i > s.next && at < s.list[i-1].at { // the timeout was made shorter
-		i = s.next + sort.Search(i-s.next, func(i int) bool { return at < s.list[s.next+i].at })
-		s.list = slices.Insert(s.list, i, deadline{at, p})
-		s.number(i)
-		return
+	r := &s.rows[0]
+	r.skip()
+	if r.tail-r.head == uint(len(r.ring)) {
+		r.tidy()
 	}
-	s.list = append(s.list, deadline{at, p})
-	p.deadline = int32(i)
+	d := r.number(r.tail)
+	*d, p.deadline = deadline{until, p}, d
+	r.tail++
+	return until
 }
 
-// of returns until when p waits.
-func (s *deadlines) of(p *place) time.Duration { return s.list[p.deadline].at }
-
-// number tells those from i on where their deadlines are.
-func (s *deadlines) number(i int) {
-	for ; i < len(s.list); i++ {
-		if p := s.list[i].place; p != nil {
-			p.deadline = int32(i)
-		}
+// front makes the row of a timeout the first, and drops those that are empty.
+func (s *deadlines) front(timeout time.Duration) {
+	s.rows = slices.DeleteFunc(s.rows, func(r deadlineRow) bool {
+		r.skip()
+		return r.head == r.tail && r.timeout != timeout
+	})
+	i := slices.IndexFunc(s.rows, func(r deadlineRow) bool { return r.timeout == timeout })
+	if i < 0 {
+		i = len(s.rows)
+		s.rows = append(s.rows, deadlineRow{timeout: timeout})
 	}
+	s.rows[0], s.rows[i] = s.rows[i], s.rows[0]
 }
 
-// remove makes a gap of the deadline of p.
-func (s *deadlines) remove(p *place) { s.list[p.deadline].place = nil }
-
-// tidy closes the gaps, and makes as much room as there are deadlines then, so
-// that each newcomer pays for a constant part of it.
-func (s *deadlines) tidy() {
-	kept := s.list[:0]
-	for _, d := range s.list[s.next:] {
-		if d.place != nil {
-			kept = append(kept, d)
-		}
-	}
-	clear(s.list[len(kept):])
-	if cap(kept) > max(8*len(kept), mostSpareDeadlines) { // after a rush
-		kept = slices.Clone(kept)
-	}
-	s.list, s.next = slices.Grow(kept, len(kept)+1), 0
-	s.number(0)
-}
-
-// due returns the first whose time has come at now, and who has to leave before
-// this is asked again; nil for nobody, with the time at which to look again.
+// due returns one whose time has come at now, and who has to leave before this is
+// asked again; nil for nobody, with the time at which to look again.
 func (s *deadlines) due(now time.Duration) (p *place, again time.Duration) {
-	for ; s.next < len(s.list); s.next++ {
-		d := s.list[s.next]
-		switch {
-		case d.place == nil:
-		case d.at > now:
-			return nil, d.at
-		default:
+	again = math.MaxInt64
+	for i := range s.rows {
+		r := &s.rows[i]
+		r.skip()
+		if r.head == r.tail {
+			continue
+		}
+		d := r.number(r.head)
+		if d.at <= now {
 			return d.place, 0
 		}
+		again = min(again, d.at)
 	}
-	s.list, s.next = s.list[:0], 0
-	if cap(s.list) > mostSpareDeadlines {
-		s.list = nil
+	return nil, again
+}
+
+func (r *deadlineRow) number(n uint) *deadline { return &r.ring[n&uint(len(r.ring)-1)] }
+
+// skip passes the gaps at the front.
+func (r *deadlineRow) skip() {
+	for r.head != r.tail && r.number(r.head).place == nil {
+		r.head++
 	}
-	return nil, math.MaxInt64
+	if r.head == r.tail && len(r.ring) > mostSpareDeadlines {
+		r.ring = nil
+	}
+}
+
+// tidy makes room in a full ring: it closes the gaps where they are half of it, so
+// that each newcomer pays for a constant part of that, and else doubles it.
+func (r *deadlineRow) tidy() {
+	from, waiting := *r, 0
+	for i := range from.ring {
+		if from.ring[i].place != nil {
+			waiting++
+		}
+	}
+	if waiting > len(from.ring)/2 || len(from.ring) == 0 {
+		r.ring = make([]deadline, max(leastDeadlines, 2*len(from.ring)))
+	}
+	r.tail = r.head
+	for n := from.head; n != from.tail; n++ {
+		d := *from.number(n)
+		*from.number(n) = deadline{}
+		if d.place != nil {
+			*r.number(r.tail) = d
+			d.place.deadline = r.number(r.tail)
+			r.tail++
+		}
+	}
 }

@@ -10,104 +10,112 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestDeadlines compares with a list that is sorted anew each time: who is due
-// first, and when to look again.
+// TestDeadlines compares with a list: who may be due, and when to look again.
 func TestDeadlines(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s deadlines
-		var model []deadline
-		now, last := time.Duration(0), time.Duration(0)
-		add := func(at time.Duration) {
-			p := new(place)
-			s.add(p, at)
-			model = append(model, deadline{at, p})
-			slices.SortStableFunc(model, func(a, b deadline) int { return int(a.at - b.at) })
+		model := map[*place]time.Duration{}
+		var line []*place
+		now, timeout, most := time.Duration(0), time.Duration(10), 0
+		leave := func(p *place) {
+			p.deadline.place, p.deadline = nil, nil
+			delete(model, p)
+			line = slices.DeleteFunc(line, func(o *place) bool { return o == p })
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"later": func(t *rapid.T) {
-				for range rapid.IntRange(1, 9).Draw(t, "n") {
-					last += time.Duration(rapid.IntRange(0, 9).Draw(t, "later"))
-					add(last)
+			"join": func(t *rapid.T) {
+				for range rapid.IntRange(1, 40).Draw(t, "n") {
+					p := new(place)
+					if got := s.add(p, now, timeout); got != now+timeout {
+						t.Fatalf("it waits until %d, want %d", got, now+timeout)
+					}
+					model[p] = now + timeout
+					line = append(line, p)
 				}
 			},
-			"earlier": func(t *rapid.T) {
-				add(now + time.Duration(rapid.IntRange(0, 99).Draw(t, "in")))
+			"configure": func(t *rapid.T) {
+				timeout = time.Duration(rapid.IntRange(1, 60).Draw(t, "timeout"))
 			},
 			"leave": func(t *rapid.T) {
-				for range min(len(model), rapid.IntRange(1, 9).Draw(t, "n")) {
-					i := rapid.IntRange(0, len(model)-1).Draw(t, "who")
-					s.remove(model[i].place)
-					model = slices.Delete(model, i, i+1)
+				for range min(len(line), rapid.IntRange(1, 40).Draw(t, "n")) {
+					leave(line[rapid.IntRange(0, len(line)-1).Draw(t, "who")])
 				}
 			},
 			"look": func(t *rapid.T) {
-				now += time.Duration(rapid.IntRange(0, 30).Draw(t, "passes"))
+				now += time.Duration(rapid.IntRange(0, 20).Draw(t, "passes"))
 				for {
 					p, again := s.due(now)
 					if p == nil {
 						want := time.Duration(math.MaxInt64)
-						if len(model) > 0 {
-							want = model[0].at
+						for _, at := range model {
+							want = min(want, at)
 						}
 						if again != want || again <= now {
 							t.Fatalf("at %d look again at %d, want %d", now, again, want)
 						}
 						return
 					}
-					if len(model) == 0 || p != model[0].place || model[0].at > now {
-						t.Fatalf("at %d another is due", now)
+					if at, ok := model[p]; !ok || at > now {
+						t.Fatalf("at %d one is due whose time is %d (it waits: %v)", now, at, ok)
 					}
-					s.remove(p)
-					model = model[1:]
+					leave(p)
 				}
 			},
 			"": func(t *rapid.T) {
-				var got []deadline
-				for i, d := range s.list[s.next:] {
-					if d.place == nil {
-						continue
+				waiting := 0
+				for i := range s.rows {
+					r := &s.rows[i]
+					for j := range r.ring {
+						d := &r.ring[j]
+						if d.place == nil {
+							continue
+						}
+						waiting++
+						if at := model[d.place]; d.at != at || d.place.deadline != d {
+							t.Fatalf("until %d waits one who should until %d", d.at, at)
+						}
 					}
-					if int(d.place.deadline) != s.next+i {
-						t.Fatalf("one at %d thinks that it is at %d", s.next+i, d.place.deadline)
-					}
-					got = append(got, d)
 				}
-				if !slices.Equal(got, model) {
-					t.Fatalf("%v, want %v", got, model)
+				if most = max(most, waiting); waiting != len(model) || len(s.rows) > most+1 {
+					t.Fatalf("%d wait, in %d rows, want %d", waiting, len(s.rows), len(model))
 				}
 			},
 		})
 	})
 }
 
-// TestDeadlinesAreBounded: gaps are closed before there is more room made, and
-// the room of a rush is given back.
+// TestDeadlinesAreBounded: gaps are closed before there is more room made, one who
+// waits on while many pass does not hold that up, and the room of a rush is given
+// back.
 func TestDeadlinesAreBounded(t *testing.T) {
 	var s deadlines
-	places := make([]place, 100_000)
-	for i := range places {
-		s.add(&places[i], time.Hour)
+	add := func() *place {
+		p := new(place)
+		s.add(p, 0, time.Hour)
+		return p
 	}
-	for i := range places[10:] {
-		s.remove(&places[i])
+	leave := func(p *place) { p.deadline.place, p.deadline = nil, nil }
+	room := func() int { return len(s.rows[0].ring) }
+	first := add()
+	for range 100_000 {
+		leave(add())
 	}
-	most := cap(s.list)
-	for i := range 10 * len(places) {
-		s.add(&places[i%10], time.Hour+time.Duration(i))
-		s.remove(&places[i%10])
+	if room() > leastDeadlines {
+		t.Errorf("room for %d, of whom 2 wait at a time", room())
 	}
-	if got := cap(s.list); most > 4*len(places) || got > mostSpareDeadlines {
-		t.Errorf("room for %d in the rush, and for %d of 10 after it", most, got)
+	rush := make([]*place, 100_000)
+	for i := range rush {
+		rush[i] = add()
 	}
-	s = deadlines{}
-	for i := range places {
-		s.add(&places[i], time.Hour)
+	if room() > 4*len(rush) {
+		t.Errorf("room for %d, of whom %d wait", room(), len(rush))
 	}
-	for i := range places {
-		s.remove(&places[i])
+	for _, p := range rush {
+		leave(p)
 	}
-	if p, again := s.due(0); p != nil || again != math.MaxInt64 || s.list != nil {
-		t.Errorf("when all have left: %v is due, look again at %v, room for %d is kept", p, again, cap(s.list))
+	leave(first)
+	if p, again := s.due(0); p != nil || again != math.MaxInt64 || room() > mostSpareDeadlines {
+		t.Errorf("when all have left: %v is due, look again at %v, room for %d is kept", p, again, room())
 	}
 }
 

@@ -29,16 +29,16 @@ type line struct {
 	arrived   uint64 // how many ever waited
 }
 
-// push adds a waiter, whose class, caller and charge are set, until its deadline.
-func (l *line) push(p *place, until time.Duration) {
+// push adds a waiter, whose class, caller and charge are set, and returns until when
+// it waits.
+func (l *line) push(p *place, now, timeout time.Duration) (until time.Duration) {
 	if p.answer == nil {
 		p.answer = make(chan bool, 1)
 	}
-	l.deadlines.add(p, until)
-	p.number = l.arrived
+	l.classes[p.class].push(p, l.arrived)
 	l.arrived++
-	l.classes[p.class].push(p)
 	l.waiting++
+	return l.deadlines.add(p, now, timeout)
 }
 
 // next takes out whose turn it is, and charges it; somebody must wait.
@@ -52,7 +52,7 @@ func (l *line) next() *place {
 		}
 	}
 	l.classes[turn].begin()
-	l.deadlines.remove(p)
+	p.deadline.place, p.deadline = nil, nil
 	l.waiting--
 	return p
 }
@@ -107,7 +107,7 @@ func (l *line) turn() traffic.Class {
 // remove takes out a waiter, who gets nothing.
 func (l *line) remove(p *place) {
 	l.classes[p.class].remove(p)
-	l.deadlines.remove(p)
+	p.deadline.place, p.deadline = nil, nil
 	l.waiting--
 }
 

@@ -11,22 +11,21 @@ import (
 // what changes hands, to fetch which is most of the work where many wait.
 type place struct {
 	next     *place // behind it among the caller's waiters, or in the chain of spare places
-	behind   uint64 // the number of next
+	behind   uint64 // the number of next in the order of arrival
 	caller   *caller
 	answer   chan bool     // told once that the wait is over, and whether by a slot; made by the first stay that waits
 	charge   work          // what the caller's counter holds of this stay, or will once it is granted
 	since    time.Duration // of the line, then of the slot; unread where the hold is not measured
-	deadline int32         // where it is in the line's deadlines, while it waits
-	class    traffic.Class
+	deadline *deadline     // while it waits
 
 	returns uint64 // the caller's, when the charge was made
 	prev    *place // before it, unless it is the caller's first
-	number  uint64 // in the order of arrival
-	nth     uint64 // among the caller's waiters since it last had none
 	refused error  // why there is no slot, before the answer is told
 	turn    uint64 // which stay this is: a Slot of an earlier one is void
 	queue   *Queue
 	weight  int64
+	nth     uint32 // among the caller's waiters since it last had none
+	class   traffic.Class
 }
 
 // waiting reports whether p, which joined the line and has taken no answer, is

@@ -193,8 +193,7 @@ func (q *Queue) join(ask *Ask, now time.Duration) (p *place, position int, err e
 	}
 	p = q.place(ask, u)
 	p.since = now
-	until := now + min(q.options.Timeout, math.MaxInt64-now)
-	q.line.push(p, until)
+	until := q.line.push(p, now, q.options.Timeout)
 	if !q.timeouts.set || until < q.timeouts.at {
 		q.timeouts.arm(now, until)
 	}
@@ -249,11 +248,11 @@ func (q *Queue) wait(ctx context.Context, p *place, position int, joined time.Du
 func (q *Queue) tell(p *place, progress func(int, time.Duration)) {
 	q.mu.Lock()
 	now := q.now()
-	if !p.waiting() || now >= q.line.deadlines.of(p) {
+	if !p.waiting() || now >= p.deadline.at {
 		q.mu.Unlock()
 		return
 	}
-	before := q.line.before(p.class, p.caller, p.caller.ahead(p), p.number)
+	before := q.line.before(p.class, p.caller, p.caller.ahead(p), p.caller.number)
 	wait := q.predict(before, before+1, now)
 	q.mu.Unlock()
 	progress(before+1, wait)
