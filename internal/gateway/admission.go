@@ -98,6 +98,7 @@ func (x *exchange) notEntered(err error) {
 		x.g.Metrics.Rejected(x.class, telemetry.Stopped)
 		x.refuse(reply.Denial{Code: reply.ShuttingDown})
 	default: // the client has gone: nobody reads an answer
+		x.g.Metrics.Left(x.class)
 		x.status = statusClientClosed
 	}
 }

@@ -329,11 +329,14 @@ func TestLeavingTheLine(t *testing.T) {
 			all = append(all, r.ask(client, "POST", "/v1/chat/completions", body, "X-Name", fmt.Sprint(i)))
 			r.waits(i + 1)
 		}
-		before := r.metric(`tokens_total{kind="output",model="m"}`)
+		before, left := r.metric(`tokens_total{kind="output",model="m"}`), r.metric(`class_queue_left_total{class="default"}`)
 		for i := range 3 {
 			all[i].leave()
 			r.waits(3 - i)
 			r.until("it is over", func() bool { return r.running == 3-i })
+		}
+		if n := r.metric(`class_queue_left_total{class="default"}`) - left; n != 3 {
+			t.Errorf("%v are counted as having left, want 3", n)
 		}
 		if n := r.metric(`tokens_total{kind="output",model="m"}`) - before; n != 0 {
 			t.Errorf("%v tokens were counted of requests that no worker saw", n)

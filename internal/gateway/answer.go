@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math"
 	"net/http"
-	"net/url"
 	"sort"
 	"strings"
 	"time"
@@ -24,7 +23,6 @@ import (
 // worker's.
 func (x *exchange) modify(resp *http.Response, h http.Header) {
 	x.status = resp.StatusCode
-	x.worker = workers.Of(resp)
 	x.learn(resp.StatusCode)
 	x.unbuffer() // the worker has the body
 	x.letGo()
@@ -50,6 +48,9 @@ func (x *exchange) modify(resp *http.Response, h http.Header) {
 		x.metered = true
 		x.events = isEventStream(resp.Header)
 		x.answer.x = x
+		if x.submits() {
+			x.answer.keeps = workers.Keep(resp)
+		}
 		x.meter.Start(&x.asked, resp.Header, resp.Body)
 		if x.asked.HideUsage() && h["Content-Length"] != nil {
 			delete(h, "Content-Length") // an event of it may be taken out
@@ -101,9 +102,10 @@ func isEventStream(h http.Header) bool {
 
 // answer is the body of a worker's answer, metered on its way to the client.
 type answer struct {
-	x    *exchange
-	last []byte // what is still to be said before the connection is cut
-	err  error  // with which it ends
+	x     *exchange
+	last  []byte        // what is still to be said before the connection is cut
+	err   error         // with which it ends
+	keeps *workers.Kept // the worker, while it may have taken a job; nil where that is not known
 }
 
 // errOverrun cuts a stream that has used up its limit.
@@ -181,7 +183,10 @@ func (a *answer) whole(p []byte) int {
 	return -1
 }
 
-func (a *answer) Close() error { return a.x.meter.Close() }
+func (a *answer) Close() error {
+	a.readJob()
+	return a.x.meter.Close()
+}
 
 // first tells how long a stream took to begin.
 func (x *exchange) first() {
@@ -299,26 +304,11 @@ func (x *exchange) finish() {
 		return
 	}
 	x.finished = true
-	if worker, id := x.job(); worker != nil {
-		g, s := x.g, x.settlement()
-		x.shared = true
-		g.Jobs.Hold(worker, nil, id, x.rules.RequestTimeout, func() { g.settle(context.Background(), &s) })
+	s := x.settlement()
+	if x.submits() && x.follow(s) {
 		return
 	}
-	s := x.settlement()
 	x.g.settle(lasting(x.r), &s)
-}
-
-// job is the job that a worker has taken, and works on when its answer has ended;
-// nil where the answer was the end of it.
-func (x *exchange) job() (worker *url.URL, id string) {
-	if !x.metered {
-		return nil, ""
-	}
-	if id = x.meter.Job(); id == "" {
-		return nil, ""
-	}
-	return x.worker, id
 }
 
 // settlement is how a request ends.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -75,13 +74,12 @@ type exchange struct {
 	over     bool                 // the request can no longer time out
 	cancel   context.CancelCauseFunc
 	ctx      context.Context
-	sent     bool     // a worker may have seen something of it
-	status   int      // of the answer; 0 while there is none
-	worker   *url.URL // that it is from
-	metered  bool     // the answer is read
-	events   bool     // it is a stream of events
-	flowed   bool     // some of its body has come
-	finished bool     // it was settled
+	sent     bool // a worker may have seen something of it
+	status   int  // of the answer; 0 while there is none
+	metered  bool // the answer is read
+	events   bool // it is a stream of events
+	flowed   bool // some of its body has come
+	finished bool // it was settled
 	broken   error
 	answer   answer
 	covered  int64 // output tokens that the reservation covers; negative: not known yet

@@ -17,7 +17,7 @@ func (x *exchange) forward() {
 	if x.endpoint.Kind == traffic.Other && x.r.Method == http.MethodPost || x.endpoint.Metered() && !x.counted {
 		x.g.Metrics.Unmetered(x.path)
 	}
-	x.ctx, x.cancel = context.WithCancelCause(x.r.Context())
+	x.ctx, x.cancel = x.untilAnswered()
 	if x.timer == nil {
 		x.timer = time.AfterFunc(x.rules.RequestTimeout, x.timeOut)
 	} else {

@@ -98,6 +98,9 @@ type Gateway struct {
 
 // New returns a gateway without rules.
 func New(o Options) *Gateway {
+	for _, code := range reply.Codes() {
+		o.Metrics.Codes(code.String())
+	}
 	return &Gateway{
 		Options:  o,
 		empty:    make(chan struct{}, 1),

@@ -1,15 +1,20 @@
 package gateway
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/queue"
 	"github.com/penstock-dev/penstock/internal/standin"
+	"github.com/penstock-dev/penstock/internal/traffic"
 	"github.com/penstock-dev/penstock/internal/workers"
 )
 
@@ -126,14 +131,56 @@ func TestJobsOfTheDead(t *testing.T) {
 	r.freed()
 }
 
-// TestJobsOfTheRemoved: so it is with one that is no longer a worker.
+// TestJobsOfTheRemoved: a worker that is no longer one ends the jobs that it has.
 func TestJobsOfTheRemoved(t *testing.T) {
-	r := newRig(t, jobLimits, standin.New(standin.Options{JobTime: time.Hour}))
-	r.slots(1, 0, 0)
-	r.submit("/prompt")
-	r.holds("while it is one", 1)
-	r.serveWorkers("http://" + closedAddr(t))
-	r.freed()
+	remove := map[string]func(r *rig, url string){
+		"by a reload": func(r *rig, _ string) { r.serveWorkers("http://" + closedAddr(t)) },
+		"by hand": func(r *rig, url string) {
+			if err := r.Workers.Remove(url); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+	for name, remove := range remove {
+		t.Run(name, func(t *testing.T) {
+			p := newPrompted()
+			asked := make(chan struct{}, 1)
+			worker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				p.ServeHTTP(w, r)
+				if r.URL.Path == "/queue" {
+					select {
+					case asked <- struct{}{}:
+					default:
+					}
+				}
+			}))
+			defer worker.Close()
+			r := newRigFor(t, jobLimits, worker.URL)
+			r.slots(1, 0, 0)
+			a := r.ask(r.client, "POST", "/prompt", graph)
+			<-p.asked
+			p.says <- "abc"
+			if a := readAll(a.headers()); a.status != 200 {
+				t.Fatalf("answer %d %s", a.status, a.body)
+			}
+			remove(r, worker.URL)
+			for range 4 { // more than have to fail for its jobs to be lost
+				select {
+				case <-asked:
+				case <-time.After(patience):
+					t.Fatal("its queue is no longer asked for")
+				}
+			}
+			r.holds("while the job is in the queue of the removed", 1)
+			p.works()
+			r.freed()
+			for _, s := range r.Workers.Stats() {
+				if s.URL == worker.URL {
+					t.Errorf("it is still there: %+v", s)
+				}
+			}
+		})
+	}
 }
 
 // TestJobsHaveATime: request_timeout bounds a job, too.
@@ -174,16 +221,182 @@ func TestNoJob(t *testing.T) {
 			r.holds("then", 0)
 		})
 	}
-	t.Run("the client leaves", func(t *testing.T) {
-		p := newPuppet(t)
-		r := newRig(t, jobLimits, p)
-		r.slots(1, 0, 0)
-		a := r.ask(r.client, "POST", "/prompt", graph)
+}
+
+// prompted is a ComfyUI that answers a prompt when the test says what.
+type prompted struct {
+	asked  chan struct{}
+	says   chan string // the id under which it takes the job; empty: it takes none
+	gone   chan struct{}
+	begins string // what it says before that; then says is all of the rest
+	mu     sync.Mutex
+	queued []string
+}
+
+func newPrompted() *prompted {
+	return &prompted{asked: make(chan struct{}, 1), says: make(chan string), gone: make(chan struct{}, 1)}
+}
+
+func (p *prompted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	if r.URL.Path == "/queue" {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		running := make([]string, len(p.queued))
+		for i, id := range p.queued {
+			running[i] = fmt.Sprintf("[%d, %q]", i, id)
+		}
+		_, _ = fmt.Fprintf(w, `{"queue_running": [%s], "queue_pending": []}`, strings.Join(running, ","))
+		return
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
+	if p.begins != "" {
+		_, _ = io.WriteString(w, p.begins)
+		_ = http.NewResponseController(w).Flush()
+	}
+	p.asked <- struct{}{}
+	select {
+	case id := <-p.says:
+		if p.begins != "" {
+			_, _ = io.WriteString(w, id)
+			return
+		}
+		if id == "" {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		p.works(id)
+		_, _ = fmt.Fprintf(w, `{"prompt_id": %q}`, id)
+	case <-r.Context().Done():
+		p.gone <- struct{}{}
+	}
+}
+
+// works says what is in its queue from now on.
+func (p *prompted) works(ids ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queued = ids
+}
+
+// TestLeavingBeforeTheJobIsKnown: the worker has the prompt of a client that does
+// not wait for the answer, and works on it: its slot is held until the job has ended,
+// as if the client had stayed.
+func TestLeavingBeforeTheJobIsKnown(t *testing.T) {
+	p := newPrompted()
+	r := newRig(t, jobLimits, p)
+	r.slots(1, 0, 0)
+	bothProtocols(t, r, func(t *testing.T, client *http.Client) {
+		a := r.ask(client, "POST", "/prompt", graph)
 		<-p.asked
-		a.leave()
-		<-p.gone
+		r.leaves(a)
+		p.says <- "abc"
 		r.until("it is over", func() bool { return r.running == 0 })
-		r.holds("when it has left", 0)
+		r.holds("when the client has left", 1)
+		p.works()
+		r.freed()
+
+		a = r.ask(client, "POST", "/prompt", graph)
+		<-p.asked
+		r.leaves(a)
+		p.says <- "" // it refuses
+		r.until("it is over", func() bool { return r.running == 0 })
+		r.holds("when there is no job", 0)
+	})
+}
+
+// TestLeavingWithinTheAnswer: so it is where the client has the beginning of the
+// answer, but not the id. What is no answer of ComfyUI's is not read for ever.
+func TestLeavingWithinTheAnswer(t *testing.T) {
+	p := newPrompted()
+	p.begins = `{"prompt_id": `
+	r := newRig(t, jobLimits, p)
+	r.slots(1, 0, 0)
+	bothProtocols(t, r, func(t *testing.T, client *http.Client) {
+		for _, rest := range []string{`"abc"}`, strings.Repeat(" ", 2*mostSubmitted) + `"abc"}`} {
+			p.works("abc")
+			a := r.ask(client, "POST", "/prompt", graph)
+			<-p.asked
+			reads(t, a.headers().Body, p.begins)
+			r.leaves(a)
+			p.says <- rest
+			r.until("it is over", func() bool { return r.running == 0 })
+			if rest[0] == '"' {
+				r.holds("when the client has left", 1)
+			}
+			p.works()
+			r.freed()
+		}
+	})
+}
+
+// leaves has a client leave, and waits until the gateway knows it.
+func (r *rig) leaves(a *asking) {
+	r.t.Helper()
+	r.mu.Lock()
+	before := r.gone
+	r.mu.Unlock()
+	a.leave()
+	r.until("the client has left", func() bool { return r.gone > before })
+}
+
+// TestLeavingAndNoAnswer: the worker does not have for ever to say what became of
+// a prompt; the slot is given back then, and the log says so.
+func TestLeavingAndNoAnswer(t *testing.T) {
+	p := newPrompted()
+	r := newRig(t, jobLimits, p)
+	r.slots(1, 0, 0)
+	rules := r.rulesOf(jobLimits)
+	rules.RequestTimeout = 300 * time.Millisecond
+	r.SetRules(rules)
+	a := r.ask(r.client, "POST", "/prompt", graph)
+	<-p.asked
+	a.leave()
+	<-p.gone
+	r.until("it is over", func() bool { return r.running == 0 })
+	r.holds("when it is over", 0)
+	if log := r.log.String(); !strings.Contains(log, "before the worker said whether it took the job") {
+		t.Errorf("nothing of it is in the log:\n%s", log)
+	}
+}
+
+// TestHowLongAnAnswerIsAwaited: a prompt is given up answerPatience after its client has
+// left, and nothing is left over of one that was answered.
+func TestHowLongAnAnswerIsAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, leave := context.WithCancel(t.Context())
+		submits := func() *exchange {
+			x := &exchange{r: httptest.NewRequestWithContext(client, "POST", "/prompt", nil), counted: true, read: true}
+			x.endpoint.Kind = traffic.ComfyPrompt
+			return x
+		}
+		other := submits()
+		other.endpoint.Kind = traffic.ChatCompletions
+		ctx, end := submits().untilAnswered()
+		answered, endAnswered := submits().untilAnswered()
+		others, endOthers := other.untilAnswered()
+		defer end(nil)
+		defer endOthers(nil)
+		time.Sleep(time.Hour)
+		leave()
+		synctest.Wait()
+		if ctx.Err() != nil || others.Err() == nil {
+			t.Errorf("when the client has left: %v for a prompt, %v for another request", ctx.Err(), others.Err())
+		}
+		endAnswered(nil)
+		time.Sleep(answerPatience - 1)
+		synctest.Wait()
+		if ctx.Err() != nil {
+			t.Errorf("it was given up too early: %v", context.Cause(ctx))
+		}
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if context.Cause(ctx) != errUnanswered {
+			t.Errorf("it ended with %v, want %v", context.Cause(ctx), errUnanswered)
+		}
+		if context.Cause(answered) != context.Canceled {
+			t.Errorf("the one that was answered ended with %v", context.Cause(answered))
+		}
 	})
 }
 

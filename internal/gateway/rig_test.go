@@ -62,6 +62,7 @@ type rig struct {
 	mu      sync.Mutex
 	begun   int // requests that came
 	running int // of them, those that are not over
+	gone    int // those whose clients left before they were over
 	conns   int // that are open
 	changed chan struct{}
 	callers map[string]traffic.Caller
@@ -281,6 +282,7 @@ func (r *rig) track(w http.ResponseWriter, req *http.Request) {
 		r.callers[c.ID] = c
 	})
 	defer r.note(func() { r.running-- })
+	defer context.AfterFunc(req.Context(), func() { r.note(func() { r.gone++ }) })()
 	r.ServeHTTP(w, req)
 }
 

@@ -120,8 +120,8 @@ func BenchmarkFull(b *testing.B) {
 }
 
 // BenchmarkJoinAndRelease is the queue's own work for one request that waits:
-// joining the line, and the release that hands somebody its slot. The waiter's
-// goroutine, timer and wake-up are left out.
+// joining the line, with its deadline, and the release that hands somebody its
+// slot. The waiter's goroutine and its wake-up are left out.
 func BenchmarkJoinAndRelease(b *testing.B) {
 	for _, bb := range []struct{ waiting, callers int }{
 		{1, 1}, {10, 10}, {100, 100}, {10_000, 1}, {10_000, 100}, {10_000, 10_000},
@@ -215,13 +215,9 @@ func BenchmarkHandoverAlone(b *testing.B) {
 			var all sync.WaitGroup
 			for i := range turns {
 				all.Go(func() {
-					timer := time.NewTimer(time.Hour) // as waiters have
-					defer timer.Stop()
 					for {
-						timer.Reset(time.Hour)
 						select {
 						case <-turns[i]:
-						case <-timer.C:
 						case <-end:
 							return
 						}

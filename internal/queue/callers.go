@@ -4,42 +4,50 @@ package queue
 // waiter nor a slot.
 const mostIdle = 16_384
 
-// caller is what is known of one caller within one class. It fills two cache
-// lines: where there are many callers, to fetch them is most of the work.
+// caller is what is known of one caller within one class. Where there are many
+// callers, to fetch them is most of the work: what is needed while it waits is in
+// the first cache line, what is needed for its slots in the second.
 type caller struct {
 	// served is the virtual counter; see class.
 	served work
 
 	first, last *place // its waiters, first come first served
-	waiting     int
-	queued      work // their charges
-	held        int  // its slots
+	queued      work   // their charges
+	number      uint64 // of the first of them
+	waiting     int32
+	held        int32 // its slots
 
 	// returns counts how often it was lifted, or would have been. What a stay
 	// from before the last return turns out not to have been served lowers the
 	// counter by no more than lead, its distance then from what it was lifted
 	// to: the rest of that charge was forgiven already.
 	returns uint64
-	lead    work
 	// open is the charges of its slots since the last return, stale those of
 	// the slots from before.
 	open, stale work
 
 	lessRecent, moreRecent *caller // neighbours in the crowd
 
+	joined uint32 // the nth of the next to join
+
+	lead work
 	name string
-	kept bool // in the heap of those who may be forgotten
+	kept bool     // in the heap of those who may be forgotten
+	_    [31]byte // to the end of the third line
 }
 
-func (c *caller) key() key { return key{c.served, c.first.number} }
+func (c *caller) key() key { return key{c.served, c.number} }
 
 // sure is what of the counter nothing is given back of.
 func (c *caller) sure() work {
-	stale := c.stale
+	sure, stale := c.served.minus(c.open), c.stale
+	if stale == (work{}) {
+		return sure
+	}
 	if c.lead.less(stale) {
 		stale = c.lead
 	}
-	return c.served.minus(c.open).minus(stale)
+	return sure.minus(stale)
 }
 
 // holds is what the charge of p, which holds a slot, is part of.
@@ -52,32 +60,35 @@ func (c *caller) holds(p *place) *work {
 
 func (c *caller) idle() bool { return c.waiting == 0 && c.held == 0 }
 
-// push puts a waiter behind the caller's others.
-func (c *caller) push(p *place) {
-	p.prev, p.next = c.last, nil
-	if c.last == nil {
-		c.first, p.nth = p, 0
+// push puts a waiter, with its number in the order of arrival, behind the caller's
+// others.
+func (c *caller) push(p *place, number uint64) {
+	if c.waiting == 0 {
+		c.first, c.number, c.joined = p, number, 0
 	} else {
-		c.last.next, p.nth = p, c.last.nth+1
+		c.last.next, c.last.behind = p, number
 	}
+	p.prev, p.next, p.nth = c.last, nil, c.joined
 	c.last = p
+	c.joined++
 	c.waiting++
 	c.queued = c.queued.plus(p.charge)
 }
 
-// remove takes out a waiter.
+// remove takes out a waiter. Of the first one, whose turn it mostly is, the next
+// is left alone: it may not have been touched for long.
 func (c *caller) remove(p *place) {
-	if p.prev == nil {
-		c.first = p.next
-	} else {
-		p.prev.next = p.next
+	switch {
+	case c.waiting == 1:
+		c.first, c.last = nil, nil
+	case p == c.first:
+		c.first, c.number = p.next, p.behind
+	case p == c.last:
+		c.last, p.prev.next = p.prev, nil
+		c.joined = p.prev.nth + 1
+	default:
+		p.prev.next, p.prev.behind, p.next.prev = p.next, p.behind, p.prev
 	}
-	if p.next == nil {
-		c.last = p.prev
-	} else {
-		p.next.prev = p.prev
-	}
-	p.prev, p.next = nil, nil
 	c.waiting--
 	c.queued = c.queued.minus(p.charge)
 }
@@ -85,7 +96,7 @@ func (c *caller) remove(p *place) {
 // ahead returns how many of the caller's waiters go before p; of those who left,
 // not being the first, some may be counted until all before them have gone.
 func (c *caller) ahead(p *place) int {
-	return int(min(p.nth-c.first.nth, uint64(c.waiting-1)))
+	return int(min(p.nth-c.first.nth, uint32(c.waiting-1)))
 }
 
 // callers is all that are remembered of one class: whoever has a waiter or a

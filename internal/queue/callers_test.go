@@ -152,7 +152,7 @@ func TestAhead(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"push": func(*rapid.T) {
 				p := new(place)
-				c.push(p)
+				c.push(p, 0)
 				line = append(line, p)
 			},
 			"remove": func(t *rapid.T) {

@@ -59,15 +59,15 @@ func (c *class) lift(u *caller) {
 	}
 }
 
-// push adds a waiter.
-func (c *class) push(p *place) {
+// push adds a waiter, with its number in the order of arrival.
+func (c *class) push(p *place, number uint64) {
 	u := p.caller
 	if u.waiting == 0 {
 		c.lift(u)
-		u.push(p)
+		u.push(p, number)
 		c.ranking.insert(u.key(), u)
 	} else {
-		u.push(p)
+		u.push(p, number)
 	}
 	c.crowd.move(u, u.waiting-1)
 	if c.waiting == 0 {

@@ -19,7 +19,7 @@ func (w *crowd) most() *caller {
 }
 
 // move notes that the caller has c.waiting waiters, and had so many before.
-func (w *crowd) move(c *caller, before int) {
+func (w *crowd) move(c *caller, before int32) {
 	if before > 0 {
 		if c.lessRecent != nil {
 			c.lessRecent.moreRecent = c.moreRecent
@@ -32,7 +32,7 @@ func (w *crowd) move(c *caller, before int) {
 		c.moreRecent, c.lessRecent = nil, nil
 	}
 	if n := c.waiting; n > 0 {
-		for len(w.levels) <= n {
+		for len(w.levels) <= int(n) {
 			w.levels = append(w.levels, nil)
 		}
 		if c.lessRecent = w.levels[n]; c.lessRecent != nil {

@@ -1,6 +1,10 @@
 package queue
 
-import "github.com/penstock-dev/penstock/internal/traffic"
+import (
+	"time"
+
+	"github.com/penstock-dev/penstock/internal/traffic"
+)
 
 // Turns and MostTurns are the starvation bound: of so much that is served at least
 // one part in Turns goes to each class that waits all the while, however much
@@ -19,20 +23,22 @@ var ranks = [...]traffic.Class{traffic.ClassInteractive, traffic.ClassDefault, t
 // served: by class, within a class between its callers by what they have been
 // served, within a caller first come first served. The zero line is empty.
 type line struct {
-	classes [len(ranks)]class // by traffic.Class
-	waiting int
-	arrived uint64 // how many ever waited
+	classes   [len(ranks)]class // by traffic.Class
+	deadlines deadlines
+	waiting   int
+	arrived   uint64 // how many ever waited
 }
 
-// push adds a waiter, whose class, caller and charge are set.
-func (l *line) push(p *place) {
+// push adds a waiter, whose class, caller and charge are set, and returns until when
+// it waits.
+func (l *line) push(p *place, now, timeout time.Duration) (until time.Duration) {
 	if p.answer == nil {
-		p.answer = make(chan struct{}, 1)
+		p.answer = make(chan bool, 1)
 	}
-	p.number = l.arrived
+	l.classes[p.class].push(p, l.arrived)
 	l.arrived++
-	l.classes[p.class].push(p)
 	l.waiting++
+	return l.deadlines.add(p, now, timeout)
 }
 
 // next takes out whose turn it is, and charges it; somebody must wait.
@@ -46,6 +52,7 @@ func (l *line) next() *place {
 		}
 	}
 	l.classes[turn].begin()
+	p.deadline.place, p.deadline = nil, nil
 	l.waiting--
 	return p
 }
@@ -100,6 +107,7 @@ func (l *line) turn() traffic.Class {
 // remove takes out a waiter, who gets nothing.
 func (l *line) remove(p *place) {
 	l.classes[p.class].remove(p)
+	p.deadline.place, p.deadline = nil, nil
 	l.waiting--
 }
 
@@ -119,7 +127,7 @@ func (l *line) yields(at traffic.Class, name string) *place {
 		if ranks[i] != at {
 			return most.last
 		}
-		own := 0
+		own := int32(0)
 		if u := c.callers.byName[name]; u != nil {
 			own = u.waiting
 		}

@@ -60,6 +60,20 @@ func TestMemoryAfterARush(t *testing.T) {
 	}
 }
 
+// TestCacheLines: places and callers fill whole lines, and of a place the first
+// holds what changes hands.
+func TestCacheLines(t *testing.T) {
+	const line = 64 // bytes, where penstock runs
+	for of, lines := range map[reflect.Type]uintptr{reflect.TypeFor[place](): 2, reflect.TypeFor[caller](): 3} {
+		if got, want := of.Size(), line*lines; got != want {
+			t.Errorf("a %v has %d bytes, want %d", of, got, want)
+		}
+	}
+	if at, _ := reflect.TypeFor[place]().FieldByName("deadline"); at.Offset >= line {
+		t.Errorf("a place's deadline is at %d, behind its first line", at.Offset)
+	}
+}
+
 // TestSlotIsSmall: see there.
 func TestSlotIsSmall(t *testing.T) {
 	if words := reflect.TypeFor[Slot]().Size() / reflect.TypeFor[uintptr]().Size(); words > 4 {

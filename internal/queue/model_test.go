@@ -313,10 +313,7 @@ func (m *model) before(of modelName) int {
 			for _, w := range own {
 				sum.Add(sum, w.charge)
 			}
-			if len(own) > 0 {
-				sum.Div(sum, big.NewInt(int64(len(own))))
-				reach.Add(reach, sum.Mul(sum, big.NewInt(int64(len(own)))))
-			}
+			reach.Add(reach, sum)
 		}
 		others := 0
 		for _, f := range firsts {

@@ -7,27 +7,25 @@ import (
 )
 
 // place is one request's stay: in the line, then in flight. It is reused for
-// the next stay when this one has ended.
+// the next stay when this one has ended. It fills two cache lines: the first is
+// what changes hands, to fetch which is most of the work where many wait.
 type place struct {
-	queue      *Queue
-	prev, next *place // neighbours among the caller's waiters, or in the chain of spare places
-	turn       uint64 // which stay this is: a Slot of an earlier one is void
-	class      traffic.Class
-	caller     *caller // nil where nothing is limited
-	weight     int64
-	charge     work   // what the caller's counter holds of this stay, or will once it is granted
-	returns    uint64 // the caller's, when the charge was made
-	number     uint64 // in the order of arrival
-	nth        uint64 // among the caller's waiters since it last had none
+	next     *place // behind it among the caller's waiters, or in the chain of spare places
+	behind   uint64 // the number of next in the order of arrival
+	caller   *caller
+	answer   chan bool     // told once that the wait is over, and whether by a slot; made by the first stay that waits
+	charge   work          // what the caller's counter holds of this stay, or will once it is granted
+	since    time.Duration // of the line, then of the slot; unread where the hold is not measured
+	deadline *deadline     // while it waits
 
-	since time.Duration // of the line, then of the slot; unread where the hold is not measured
-
-	// answer is told once that the wait is over, refused before that why there
-	// is no slot, if there is none. The channel and the timer are made by the
-	// first stay that waits.
-	answer  chan struct{}
-	refused error
-	timer   *time.Timer
+	returns uint64 // the caller's, when the charge was made
+	prev    *place // before it, unless it is the caller's first
+	refused error  // why there is no slot, before the answer is told
+	turn    uint64 // which stay this is: a Slot of an earlier one is void
+	queue   *Queue
+	weight  int64
+	nth     uint32 // among the caller's waiters since it last had none
+	class   traffic.Class
 }
 
 // waiting reports whether p, which joined the line and has taken no answer, is
@@ -37,20 +35,10 @@ func (p *place) waiting() bool { return len(p.answer) == 0 }
 // refuse tells p, which was taken out of the line, why it gets no slot.
 func (p *place) refuse(why error) {
 	p.refused = why
-	p.answer <- struct{}{}
+	p.answer <- false
 }
 
-// arm starts the timer. Since Go 1.23 it need not be stopped after a stay: it
-// costs nothing while nobody waits on it, and Reset drops an earlier tick.
-func (p *place) arm(d time.Duration) {
-	if p.timer == nil {
-		p.timer = time.NewTimer(d)
-		return
-	}
-	p.timer.Reset(d)
-}
-
-// mostSpare bounds the memory that stays behind after a rush: some 0.4 KiB a
+// mostSpare bounds the memory that stays behind after a rush: some 0.2 KiB a
 // place that has waited.
 const mostSpare = 4096
 
@@ -75,7 +63,7 @@ func (s *spare) take(q *Queue) *place {
 // line.
 func (s *spare) give(p *place) {
 	p.turn++
-	p.caller = nil
+	p.caller, p.prev = nil, nil
 	if s.len == mostSpare {
 		return
 	}

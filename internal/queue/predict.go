@@ -52,7 +52,8 @@ func (h *hold) turns(n, slots int) time.Duration {
 
 // before estimates how many will be served before one of a caller's, of whom so
 // many go first, if nobody else comes or leaves. u is nil for a caller of whom
-// nothing is known, number the request's own. It is made of
+// nothing is known, number that of its first waiter,
+// or of the request where it has none. It is made of
 //
 //   - the caller's own, ahead of them;
 //   - of its class's others, each whose counter lies below what the caller's
@@ -69,11 +70,14 @@ func (l *line) before(at traffic.Class, u *caller, ahead int, number uint64) int
 		floor := c.floor()
 		reach, own := floor, 0
 		if u != nil {
-			own = u.waiting
+			own = int(u.waiting)
 			if floor.less(u.served) {
 				reach = u.served
 			}
-			if ahead > 0 {
+			switch {
+			case ahead == own:
+				reach = reach.plus(u.queued)
+			case ahead > 0:
 				mean, _ := u.queued.over(uint64(own))
 				reach = reach.plus(mean.times(uint64(ahead)))
 			}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,7 +110,7 @@ func TestPrediction(t *testing.T) {
 			l := &d.q.line
 			u, ahead := l.classes[tt.asks.Class].callers.byName["m"], 0
 			if u != nil {
-				ahead = u.waiting
+				ahead = int(u.waiting)
 			}
 			if got := l.before(tt.asks.Class, u, ahead, l.arrived); got != tt.want {
 				t.Errorf("%d before, want %d", got, tt.want)
@@ -151,6 +152,20 @@ func TestProgress(t *testing.T) {
 		})
 		if want := "0s 3 3s\n1s 3 3s\n2s 2 2s\n3s 1 1s\n"; told != want {
 			t.Errorf("told\n%swant\n%s", told, want)
+		}
+		// Not when its time is up, though it be by a whole second.
+		told = ""
+		if err := r.q.Configure(Options{Slots: 1, Size: 100, Timeout: 2 * time.Second}); err != nil {
+			t.Fatal(err)
+		}
+		r.ask(ask, "g")
+		r.sleep(2 * time.Second)
+		r.want(map[string]outcome{"g": {Error: "timeout", Waited: 2 * time.Second, After: 2 * time.Second}})
+		if n := strings.Count(told, "\n"); n != 2 {
+			t.Errorf("told\n%swant to be told twice", told)
+		}
+		if err := r.q.Configure(Options{Slots: 1, Size: 100, Timeout: 3500 * time.Millisecond}); err != nil {
+			t.Fatal(err)
 		}
 		// Told while it is granted, and by a callback that takes its time.
 		told = ""

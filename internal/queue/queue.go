@@ -5,6 +5,7 @@ package queue
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -20,17 +21,20 @@ type Queue struct {
 	born time.Time // the zero of now
 
 	// mu guards what follows. While it is free, somebody waits only if no slot
-	// is free or the bucket is empty, and in the latter case the alarm is set.
-	mu      sync.Mutex
-	options Options
-	stopped bool
-	line    line
-	bucket  bucket
-	alarm   alarm
-	spare   spare
-	hold    hold
-	held    int   // slots in flight
-	counts  Stats // the counters alone
+	// is free or the bucket is empty, and in the latter case the alarm is set; and
+	// whoever waits does so until a deadline, to the first of which, or earlier,
+	// the other alarm is set.
+	mu       sync.Mutex
+	options  Options
+	stopped  bool
+	line     line
+	bucket   bucket
+	alarm    alarm
+	timeouts alarm
+	spare    spare
+	hold     hold
+	held     int   // slots in flight
+	counts   Stats // the counters alone
 }
 
 // New returns a queue with all of its slots free and a full bucket. The error
@@ -40,7 +44,7 @@ func New(o Options) (*Queue, error) {
 		return nil, err
 	}
 	q := &Queue{born: time.Now(), options: o}
-	q.alarm.ring = q.ring
+	q.alarm.ring, q.timeouts.ring = q.ring, q.expire
 	q.bucket.configure(o, 0)
 	return q, nil
 }
@@ -91,12 +95,11 @@ func (q *Queue) Enter(ctx context.Context, ask Ask) (Slot, error) {
 	}
 	now := q.now()
 	p, position, err := q.join(&ask, now)
-	timeout := q.options.Timeout
 	q.mu.Unlock()
 	if err != nil {
 		return Slot{}, err
 	}
-	return q.wait(ctx, p, position, now, timeout, ask.Progress)
+	return q.wait(ctx, p, position, now, ask.Progress)
 }
 
 // Busy reports whether a request that came now would have to wait.
@@ -176,7 +179,7 @@ func (q *Queue) join(ask *Ask, now time.Duration) (p *place, position int, err e
 	}
 	u, ahead := class.callers.byName[ask.Caller], 0
 	if u != nil {
-		ahead = u.waiting
+		ahead = int(u.waiting)
 	}
 	before := q.line.before(ask.Class, u, ahead, q.line.arrived)
 	if wait := q.predict(before, before, now); wait > q.options.Timeout {
@@ -190,7 +193,10 @@ func (q *Queue) join(ask *Ask, now time.Duration) (p *place, position int, err e
 	}
 	p = q.place(ask, u)
 	p.since = now
-	q.line.push(p)
+	until := q.line.push(p, now, q.options.Timeout)
+	if !q.timeouts.set || until < q.timeouts.at {
+		q.timeouts.arm(now, until)
+	}
 	q.counts.Waited++
 	if yields != nil {
 		yields.refuse(&FullError{Reason: PushedOut, RetryAfter: q.estimate(now)})
@@ -203,73 +209,87 @@ func (q *Queue) join(ask *Ask, now time.Duration) (p *place, position int, err e
 const progressEvery = time.Second
 
 // wait blocks until p, which joined the line, has a slot or loses its place.
-// Whatever wakes it, what happened first under the lock is what counts, so that
-// a grant racing with the timer or with ctx is neither lost nor given twice.
-func (q *Queue) wait(ctx context.Context, p *place, position int, joined, timeout time.Duration, progress func(int, time.Duration)) (Slot, error) {
-	for d := timeout; ; {
-		last := true // the timer is the timeout
-		if progress != nil {
-			d = q.tell(p, joined+timeout, progress)
-			if last = d <= progressEvery; !last {
-				d = progressEvery
-			}
-		}
-		p.arm(d)
+// What happens first under the lock is what counts, so that a grant racing with
+// the timeout or with ctx is neither lost nor given twice.
+func (q *Queue) wait(ctx context.Context, p *place, position int, joined time.Duration, progress func(int, time.Duration)) (Slot, error) {
+	var again <-chan time.Time
+	if progress != nil {
+		q.tell(p, progress)
+		ticker := time.NewTicker(progressEvery)
+		defer ticker.Stop()
+		again = ticker.C
+	}
+	for {
 		select {
 		case <-p.answer:
 			return q.take(p, position, joined, ctx.Err())
-		case <-p.timer.C:
+		case <-again:
+			if ctx.Err() == nil {
+				q.tell(p, progress)
+				continue
+			}
 		case <-ctx.Done():
-		}
-		gone := ctx.Err()
-		if !last && gone == nil {
-			continue
 		}
 		q.mu.Lock()
 		if p.waiting() {
 			defer q.mu.Unlock()
-			return Slot{position: position, waited: q.now() - joined}, q.leave(p, gone)
+			stood := Slot{position: position, waited: q.now() - joined}
+			q.leave(p)
+			return stood, ctx.Err()
 		}
 		q.mu.Unlock()
 		<-p.answer // sent under the lock, so it is there
-		return q.take(p, position, joined, gone)
+		return q.take(p, position, joined, ctx.Err())
 	}
 }
 
-// tell tells the client of p how it stands, unless it no longer waits, and
-// returns how long is left to its deadline.
-func (q *Queue) tell(p *place, deadline time.Duration, progress func(int, time.Duration)) (left time.Duration) {
+// tell tells the client of p how it stands, unless it no longer waits, or is not to
+// any more.
+func (q *Queue) tell(p *place, progress func(int, time.Duration)) {
 	q.mu.Lock()
 	now := q.now()
-	if p.waiting() {
-		ahead := p.caller.ahead(p)
-		before := q.line.before(p.class, p.caller, ahead, p.number)
-		wait := q.predict(before, before+1, now)
+	if !p.waiting() || now >= p.deadline.at {
 		q.mu.Unlock()
-		progress(before+1, wait)
-		q.mu.Lock()
-		now = q.now()
+		return
 	}
+	before := q.line.before(p.class, p.caller, p.caller.ahead(p), p.caller.number)
+	wait := q.predict(before, before+1, now)
 	q.mu.Unlock()
-	return max(0, deadline-now)
+	progress(before+1, wait)
 }
 
-// leave takes p out of the line, for which its time is up or whose client has
-// gone. q.mu is held.
-func (q *Queue) leave(p *place, gone error) error {
-	now := q.now()
-	waited := now - p.since
+// leave takes p, whose client has gone, out of the line. q.mu is held.
+func (q *Queue) leave(p *place) {
 	q.line.remove(p)
 	q.spare.give(p)
+	q.counts.Left++
 	if q.line.waiting == 0 {
 		q.alarm.disarm()
 	}
-	if gone != nil {
-		q.counts.Left++
-		return gone
+}
+
+// expire turns away those who have waited for their timeout. It is what the
+// second alarm calls.
+func (q *Queue) expire() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.timeouts.set = false
+	now := q.now()
+	for {
+		p, again := q.line.deadlines.due(now)
+		if p == nil {
+			if again < math.MaxInt64 {
+				q.timeouts.arm(now, again)
+			}
+			return
+		}
+		q.line.remove(p)
+		if q.line.waiting == 0 {
+			q.alarm.disarm()
+		}
+		q.counts.TimedOut++
+		p.refuse(&TimeoutError{Waited: now - p.since, RetryAfter: q.estimate(now)})
 	}
-	q.counts.TimedOut++
-	return &TimeoutError{Waited: waited, RetryAfter: q.estimate(now)}
 }
 
 // take gives p's client what p was answered. If it has gone, nothing was sent
@@ -302,6 +322,7 @@ func (q *Queue) Stop() {
 	defer q.mu.Unlock()
 	q.stopped = true
 	q.alarm.disarm()
+	q.timeouts.disarm()
 	for i := range q.line.classes {
 		c := &q.line.classes[i]
 		for c.waiting > 0 {
@@ -348,7 +369,7 @@ func (q *Queue) fill(now time.Duration) {
 		q.bucket.take(now)
 		p := q.line.next()
 		p.since = now
-		q.grant(p).answer <- struct{}{}
+		q.grant(p).answer <- true
 	}
 	q.alarm.disarm()
 }

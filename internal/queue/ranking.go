@@ -153,6 +153,9 @@ func (r *ranking) rank(k key) int {
 	if r.len == 0 {
 		return 0
 	}
+	if r.rows[0].seats[0].before(k) {
+		return r.len
+	}
 	i, j := r.find(k)
 	at := &r.rows[i]
 	n := at.len - j

@@ -155,6 +155,15 @@ var rows = [...]row{
 	},
 }
 
+// Codes returns all of them.
+func Codes() []Code {
+	codes := make([]Code, len(rows))
+	for i := range codes {
+		codes[i] = Code(i)
+	}
+	return codes
+}
+
 // row returns the code's row; that of InternalError for a code there is not.
 func (c Code) row() *row {
 	if int(c) >= len(rows) {

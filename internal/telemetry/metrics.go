@@ -310,6 +310,14 @@ func (m *Metrics) Cost(model string, nano int64, listed bool) {
 	}
 }
 
+// Codes makes the series of these codes, with which the gateway may answer, be
+// there before the first request counts on one.
+func (m *Metrics) Codes(codes ...string) {
+	for _, code := range codes {
+		m.own.WithLabelValues(code)
+	}
+}
+
 // Own counts a request that the gateway answered itself, or broke off.
 func (m *Metrics) Own(code string) { m.own.WithLabelValues(code).Inc() }
 

@@ -44,6 +44,7 @@ type line struct {
 	rejected        *prometheus.CounterVec
 	waitsByClass    *prometheus.HistogramVec
 	rejectedByClass *prometheus.CounterVec
+	leftByClass     *prometheus.CounterVec
 }
 
 // newLine returns a line with every series at 0, so that rate() sees the first
@@ -60,9 +61,13 @@ func newLine(prefix string, to prometheus.Registerer) line {
 		rejectedByClass: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: prefix + "class_queue_rejected_total", Help: "Requests that got no slot, by class and reason.",
 		}, []string{"class", "reason"}),
+		leftByClass: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: prefix + "class_queue_left_total", Help: "Requests whose client left before they had a slot, by class.",
+		}, []string{"class"}),
 	}
 	for _, class := range traffic.Classes() {
 		l.waitsByClass.WithLabelValues(class.String())
+		l.leftByClass.WithLabelValues(class.String())
 		for _, reason := range Reasons() {
 			l.rejectedByClass.WithLabelValues(class.String(), string(reason))
 		}
@@ -70,7 +75,7 @@ func newLine(prefix string, to prometheus.Registerer) line {
 	for _, reason := range Reasons() {
 		l.rejected.WithLabelValues(string(reason))
 	}
-	to.MustRegister(l.waits, l.waitsByClass, l.rejected, l.rejectedByClass)
+	to.MustRegister(l.waits, l.waitsByClass, l.rejected, l.rejectedByClass, l.leftByClass)
 	return l
 }
 
@@ -85,6 +90,11 @@ func (m *Metrics) Waited(class traffic.Class, d time.Duration) {
 func (m *Metrics) Rejected(class traffic.Class, reason Reason) {
 	m.line.rejected.WithLabelValues(string(reason)).Inc()
 	m.line.rejectedByClass.WithLabelValues(class.String(), string(reason)).Inc()
+}
+
+// Left counts a request whose client has left before it had a slot.
+func (m *Metrics) Left(class traffic.Class) {
+	m.line.leftByClass.WithLabelValues(class.String()).Inc()
 }
 
 // queueCollector reads the queue once a scrape, so that its figures are of one

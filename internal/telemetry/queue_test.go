@@ -37,6 +37,10 @@ func TestLineFromTheStart(t *testing.T) {
 			{class="interactive",reason="pushed_out"} 0
 			{class="interactive",reason="stopped"} 0
 			{class="interactive",reason="timeout"} 0`,
+		"penstock_class_queue_left_total": `
+			{class="bulk"} 0
+			{class="default"} 0
+			{class="interactive"} 0`,
 		"penstock_queue_wait_seconds_count": ` 0`,
 		"penstock_class_queue_wait_seconds_count": `
 			{class="bulk"} 0
@@ -62,16 +66,20 @@ func TestLineCountsTwice(t *testing.T) {
 	m := NewMetrics("penstock_", Gauges{})
 	for _, class := range traffic.Classes() {
 		m.Waited(class, 250*time.Millisecond)
+		m.Left(class)
 		for range 1 + int(class) {
 			m.Rejected(class, Late)
 		}
 	}
+	m.Left(traffic.ClassBulk)
 	m.Waited(traffic.ClassBulk, 500*time.Millisecond)
 	for name, want := range map[string]string{
 		`penstock_queue_rejected_total{reason="late"}`:                           "6",
 		`penstock_class_queue_rejected_total{class="interactive",reason="late"}`: "2",
 		`penstock_class_queue_rejected_total{class="default",reason="late"}`:     "1",
 		`penstock_class_queue_rejected_total{class="bulk",reason="late"}`:        "3",
+		`penstock_class_queue_left_total{class="bulk"}`:                          "2",
+		`penstock_class_queue_left_total{class="default"}`:                       "1",
 		`penstock_queue_wait_seconds_sum`:                                        "1.25",
 		`penstock_class_queue_wait_seconds_sum{class="bulk"}`:                    "0.75",
 		`penstock_class_queue_wait_seconds_sum{class="default"}`:                 "0.25",

@@ -53,7 +53,8 @@ func (p *Pool) Drain(url string) error {
 	return nil
 }
 
-// Remove drains a worker and forgets it when its last request has ended.
+// Remove drains a worker and forgets it when its last request has ended, and
+// nobody keeps it.
 func (p *Pool) Remove(url string) error {
 	p.mu.Lock()
 	w := p.find(url)
@@ -80,15 +81,19 @@ func (p *Pool) find(url string) *worker {
 }
 
 // forgetIdle takes a worker that was removed out of the list once nothing is
-// outstanding, and reports whether it can be retired. The lock is held.
+// outstanding and nobody keeps it, and reports whether it can be retired. The lock
+// is held.
 func (p *Pool) forgetIdle(w *worker) bool {
-	if w.outstanding > 0 {
+	if w.outstanding > 0 || w.kept > 0 {
 		return false
 	}
 	if w.forget && !w.removed {
 		w.removed = true
 		p.workers = slices.DeleteFunc(p.workers, func(o *worker) bool { return o == w })
 		wake(p.changed)
+	}
+	if w.removed && len(p.kept) > 0 {
+		p.letGo(w)
 	}
 	return w.removed
 }

@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
 // Own returns a transport for requests of penstock's own to the worker that
 // their URL is of: they go with the worker's key, and count nowhere. A URL of no
-// worker is an error.
+// worker, nor of one that is kept, is an error.
 func (p *Pool) Own() http.RoundTripper { return own{p} }
 
 type own struct{ pool *Pool }
@@ -32,7 +33,7 @@ func (p *Pool) transportTo(target string) (transport *http.Transport, bearer str
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	longest := -1 // of several behind one host
-	for _, w := range p.workers {
+	for _, w := range slices.Concat(p.workers, p.kept) {
 		base := strings.TrimSuffix(w.key, "/")
 		if rest, ok := strings.CutPrefix(target, base); ok && strings.HasPrefix(rest, "/") && len(base) > longest {
 			longest, transport, bearer = len(base), w.transport, w.bearer

@@ -124,38 +124,6 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// TestOf: an answer is of the worker that gave it, also of one that was asked second.
-func TestOf(t *testing.T) {
-	bad := newWorker(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
-	good := newWorker(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/body" {
-			_, _ = io.WriteString(w, "x")
-		}
-	})
-	p := New(Options{})
-	defer p.Update(nil, Policy{})
-	p.Update([]Worker{bad, good}, Policy{Retries: 2})
-	p.budget = mostBudget
-	for range 4 {
-		resp, err := p.Send(getOf(t, "/body"), nil, Want{Repeat: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := Of(resp); got == nil || got.String() != good.URL.String() {
-			t.Errorf("status %d is of %v, want %v", resp.StatusCode, got, good.URL)
-		}
-		_ = resp.Body.Close()
-	}
-	resp, err := p.Send(getOf(t, "/none"), nil, Want{Repeat: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if got := Of(resp); got != nil {
-		t.Errorf("of an answer without a body it is %v, want nothing", got)
-	}
-}
-
 func getOf(t *testing.T, path string) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://x"+path, nil)

@@ -2,7 +2,6 @@ package workers
 
 import (
 	"net/http"
-	"net/url"
 	"slices"
 	"time"
 )
@@ -67,16 +66,6 @@ func (p *Pool) Stats() []Stats {
 		stats[i] = s
 	}
 	return stats
-}
-
-// Of returns the URL of the worker that gave an answer which Send has returned and
-// whose body is as it was then; nil where that is not known, as of an answer
-// without a body. It must not be changed.
-func Of(resp *http.Response) *url.URL {
-	if x, ok := resp.Body.(*exchange); ok {
-		return x.worker.url
-	}
-	return nil
 }
 
 // Begun reports whether the body of an answer that Send has just returned can be

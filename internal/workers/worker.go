@@ -65,6 +65,7 @@ type worker struct {
 	standing
 
 	outstanding           int
+	kept                  int // how many keep it, besides
 	sent, failed, retries uint64
 	*reach
 	models  []string

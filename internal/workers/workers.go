@@ -85,8 +85,9 @@ type Pool struct {
 	mu      sync.Mutex
 	policy  Policy
 	workers []*worker
-	next    int // where the search for the least busy worker begins
-	budget  int // of retries, in fifths of one
+	kept    []*worker // that were removed and are kept
+	next    int       // where the search for the least busy worker begins
+	budget  int       // of retries, in fifths of one
 	events  []event
 }
 
@@ -143,6 +144,7 @@ func (p *Pool) Update(workers []Worker, policy Policy) {
 	}
 	gone := slices.DeleteFunc(p.workers, func(w *worker) bool { return !w.removed })
 	p.workers = after
+	p.keepRemoved(gone)
 	p.unlock()
 
 	for _, w := range gone {
