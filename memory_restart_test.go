@@ -3,6 +3,7 @@ package penstock_test
 import (
 	"bytes"
 	"context"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -90,4 +91,49 @@ func TestMemoryStoreAcrossRestarts(t *testing.T) {
 		t.Errorf("it died %d times", deaths)
 	}
 	t.Logf("it died %d times", deaths)
+}
+
+// TestRestoreKeepsEveryStep: a key whose memory was set apart has all of its steps
+// after a restart too, though nobody knows then for whom it was set apart, and a
+// flood has filled what is for all.
+func TestRestoreKeepsEveryStep(t *testing.T) {
+	const listed = 100
+	o := penstock.MemoryOptions{MaxBytes: 1 << 20, Reserve: listed}
+	before := penstock.NewMemoryStore(o)
+	set := penstock.MustLimits(penstock.PerMinute(penstock.Requests, 60))
+	one := penstock.Amounts{penstock.Requests: 1}
+	now := time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
+	charge := func(key string, keep bool, at time.Time) *penstock.Charge {
+		charges := set.Charges(key, one)
+		charges[0].Keep = keep
+		if _, err := before.Take(context.Background(), at, charges); err != nil {
+			t.Fatal(err)
+		}
+		return &charges[0]
+	}
+	for range 60 {
+		now = now.Add(time.Second)
+		for i := range listed {
+			charge("listed "+strconv.Itoa(i), true, now)
+		}
+	}
+	for i := 0; !charge("stranger "+strconv.Itoa(i), false, now).Shared; i++ {
+	}
+	var file bytes.Buffer
+	if err := before.Snapshot(&file, now); err != nil {
+		t.Fatal(err)
+	}
+	after := penstock.NewMemoryStore(o)
+	if _, err := after.Restore(&file, now); err != nil {
+		t.Fatal(err)
+	}
+	for i := range listed {
+		charges := set.Charges("listed "+strconv.Itoa(i), one)
+		if _, err := after.Look(context.Background(), now, charges); err != nil {
+			t.Fatal(err)
+		}
+		if c := charges[0]; c.Used != 60 || c.RetryAfter > 2*time.Second {
+			t.Errorf("%s: used %d, retry after %v; want 60 and at most 2s", c.Key, c.Used, c.RetryAfter)
+		}
+	}
 }

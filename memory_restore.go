@@ -296,7 +296,7 @@ func (d *restored) counter(sl *slot) bool {
 func (d *restored) put(sl *slot, w []uint64) {
 	switch sl.kind {
 	case kindSliding:
-		d.store.pack(w, &d.steps, sl.sliding(), newcomers)
+		d.store.pack(w, &d.steps, sl.sliding(), newcomers, pools-1) // as in admit
 	case kindFixed:
 		w[0], w[1] = uint64(d.counted.End), uint64(d.counted.Used)
 	case kindBucket:

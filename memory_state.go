@@ -283,7 +283,7 @@ func (s *MemoryStore) convert(from *slot, old []uint64, to *slot, words []uint64
 		var room [algorithm.RingCap]uint64
 		next := algorithm.Steps{Ring: room[:]}
 		p.Remap(&st, to.sliding(), &next)
-		s.pack(w, &next, to.sliding(), whose)
+		s.pack(w, &next, to.sliding(), whose, whose)
 	default:
 		if sum := s.used(from, old, m); sum > 0 {
 			s.add(to, words, m, sum, whose)
@@ -291,10 +291,13 @@ func (s *MemoryStore) convert(from *slot, old []uint64, to *slot, words []uint64
 	}
 }
 
-// pack puts away a state whose ring is not the store's, into fresh words.
-func (s *MemoryStore) pack(w []uint64, st *algorithm.Steps, p algorithm.Sliding, from pool) {
+// pack puts away a state whose ring is not the store's, into fresh words, with
+// memory of the first of some pools that has it.
+func (s *MemoryStore) pack(w []uint64, st *algorithm.Steps, p algorithm.Sliding, from, to pool) {
 	if st.Len > 1 {
-		s.widen(w, st, st.Len, from)
+		for ; w[2] == 0 && from <= to; from++ {
+			s.widen(w, st, st.Len, from)
+		}
 		if w[2] == 0 { // no memory: all of it counts as long as the newest
 			var one [1]uint64
 			sum := algorithm.Steps{Ring: one[:]}
