@@ -1,6 +1,10 @@
 package penstock
 
 import (
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -73,5 +77,74 @@ func TestQuick(t *testing.T) {
 				t.Errorf("fits = %v, want %v", fits, tt.fits)
 			}
 		})
+	}
+}
+
+// TestQuickUnderContention: what quick decisions take from counters of every kind,
+// several keys at a time, is what those were told who took it, to the last one,
+// while others lock the same records in another order.
+func TestQuickUnderContention(t *testing.T) {
+	s := NewMemoryStore(MemoryOptions{})
+	s.BornAt(noon.AddDate(0, 0, -1))
+	bucket := Limit{Unit: Requests, Amount: 1, Window: 24 * time.Hour, Algorithm: TokenBucket, Capacity: 700}
+	own := MustLimits(bucket, PerHour(Tokens, 9_000), InFlight(800))
+	all := MustLimits(Limit{Unit: Requests, Amount: 1500, Window: 24 * time.Hour, Algorithm: FixedWindow}, PerHour(Tokens, 40_000))
+	const keys, callers, turns = 3, 4, 2000
+	var taken [keys]struct{ requests, tokens atomic.Int64 }
+	var quick atomic.Int64
+	ask := func(rnd *rand.Rand) (k int, amounts Amounts, charges []Charge) {
+		k = rnd.IntN(keys)
+		amounts = Amounts{Requests: 1, Tokens: 1 + rnd.Int64N(20), Concurrent: 1}
+		if rnd.IntN(2) == 0 {
+			charges = own.AppendCharges(charges, strconv.Itoa(k), &amounts)
+			return k, amounts, all.AppendCharges(charges, "all", &amounts)
+		}
+		charges = all.AppendCharges(charges, "all", &amounts)
+		return k, amounts, own.AppendCharges(charges, strconv.Itoa(k), &amounts)
+	}
+	var wg sync.WaitGroup
+	for g := range uint64(callers) {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(g, 2))
+			for range turns {
+				k, amounts, charges := ask(rnd)
+				if s.quick(charges, noon.UnixMicro(), true) {
+					quick.Add(1)
+				} else if _, err := s.Take(ctx, noon, charges); err != nil {
+					t.Error(err)
+					return
+				}
+				fits := true
+				for i := range charges {
+					fits = fits && charges[i].RetryAfter == 0
+				}
+				if fits {
+					taken[k].requests.Add(1)
+					taken[k].tokens.Add(amounts[Tokens])
+				}
+			}
+		})
+	}
+	wg.Wait()
+	look := func(l *Limits, key string) []Charge {
+		charges := l.Charges(key, Amounts{Requests: 1, Tokens: 1, Concurrent: 1})
+		if _, err := s.Look(ctx, noon, charges); err != nil {
+			t.Fatal(err)
+		}
+		return charges
+	}
+	var requests, tokens int64
+	for k := range taken {
+		r, n := taken[k].requests.Load(), taken[k].tokens.Load()
+		if c := look(own, strconv.Itoa(k)); c[0].Used != r || c[1].Used != n || c[2].Used != r {
+			t.Errorf("key %d: used %d, %d, %d; taken were %d requests of %d tokens", k, c[0].Used, c[1].Used, c[2].Used, r, n)
+		}
+		requests, tokens = requests+r, tokens+n
+	}
+	if c := look(all, "all"); c[0].Used != requests || c[1].Used != tokens || requests != 1500 {
+		t.Errorf("all: used %d and %d; taken were %d and %d, of 1500 requests", c[0].Used, c[1].Used, requests, tokens)
+	}
+	if n := quick.Load(); n < callers*turns/2 {
+		t.Errorf("%d of %d decisions were quick", n, callers*turns)
 	}
 }
