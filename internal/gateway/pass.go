@@ -28,6 +28,10 @@ func (x *exchange) interim(code int, header textproto.MIMEHeader) error {
 		h := x.w.Header()
 		addHeader(h, "", http.Header(header))
 		dropNamed(h, header["Connection"])
+		// An interim answer has no length. But of a header that names one HTTP/2
+		// writes a copy, while it may read any other when WriteHeader has returned,
+		// since the client has gone.
+		h["Content-Length"] = nil
 		x.w.WriteHeader(code)
 		clear(h)
 	})
