@@ -52,7 +52,7 @@ func (x *exchange) modify(resp *http.Response, h http.Header) {
 			x.answer.keeps = workers.Keep(resp)
 		}
 		x.meter.Start(&x.asked, resp.Header, resp.Body)
-		if x.asked.HideUsage() && h["Content-Length"] != nil {
+		if x.asked.HideUsage() && x.events && h["Content-Length"] != nil {
 			delete(h, "Content-Length") // an event of it may be taken out
 			resp.ContentLength = -1
 		}

@@ -99,10 +99,17 @@ func (x *exchange) forget() bool {
 	if x.shared || x.away || !x.body.Free() {
 		return false
 	}
+	if len(x.header) > keptHeaders {
+		x.header = nil
+	}
 	clear(x.header)
 	*x = exchange{reused: x.reused}
 	return true
 }
+
+// keptHeaders is how many headers a map had at most that is used again. A map does
+// not shrink: one of thousands would make every request after it slower.
+const keptHeaders = 64
 
 // serve walks the request through, once, from top to bottom.
 func (x *exchange) serve() {

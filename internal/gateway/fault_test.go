@@ -158,6 +158,26 @@ func TestFaultsOfOurOwn(t *testing.T) {
 		}()
 		r.ServeHTTP(writerThatPanics{httptest.NewRecorder()}, request())
 	})
+	t.Run("long before the answer's end", func(t *testing.T) {
+		puppet := newPuppet(t)
+		r := newRig(t, "", puppet)
+		w := writerThatPanics{httptest.NewRecorder()}
+		ended := make(chan any)
+		go func() {
+			defer func() { ended <- recover() }()
+			r.ServeHTTP(w, request())
+		}()
+		<-puppet.asked
+		puppet.headers("application/json")
+		puppet.says("{")
+		if fault := <-ended; fault != http.ErrAbortHandler {
+			t.Errorf("panicked with %v, want the connection to be cut", fault)
+		}
+		if n := r.Workers.Stats()[0].Outstanding; n != 0 {
+			t.Errorf("the worker counts as busy with %d requests, want 0", n)
+		}
+		<-puppet.gone
+	})
 	if text := r.log.String(); strings.Count(text, "a fault of ours") != 3 || !strings.Contains(text, "stack=") {
 		t.Errorf("the log has not the three faults: %s", text)
 	}

@@ -27,6 +27,11 @@ func (x *exchange) interim(code int, header textproto.MIMEHeader) error {
 	x.hear(func() {
 		h := x.w.Header()
 		addHeader(h, "", http.Header(header))
+		dropNamed(h, header["Connection"])
+		// An interim answer has no length. But of a header that names one HTTP/2
+		// writes a copy, while it may read any other when WriteHeader has returned,
+		// since the client has gone.
+		h["Content-Length"] = nil
 		x.w.WriteHeader(code)
 		clear(h)
 	})
@@ -65,8 +70,8 @@ func addHeader(h http.Header, prefix string, other http.Header) {
 // does: without what is for one hop alone, each part as it comes, and cut where
 // it breaks off.
 func (x *exchange) pass(resp *http.Response) {
+	defer func() { _ = resp.Body.Close() }() // after a fault of ours, too: the worker would count as busy
 	if resp.StatusCode < 100 {
-		_ = resp.Body.Close()
 		x.failed(errStatus) // net/http would panic
 		return
 	}
@@ -83,9 +88,7 @@ func (x *exchange) pass(resp *http.Response) {
 	if !x.begun {
 		x.w.WriteHeader(resp.StatusCode)
 	}
-	err := x.copy(resp, here)
-	_ = resp.Body.Close() // now: the trailer is there then
-	if err != nil {
+	if err := x.copy(resp, here); err != nil {
 		panic(http.ErrAbortHandler) // an end would be taken for that of the answer
 	}
 	if len(resp.Trailer) == 0 {

@@ -182,6 +182,10 @@ func TestAnswersPass(t *testing.T) {
 			answer: "HTTP/1.1 103 Early Hints\nLink: </a>\nLink: </b>\n\n" + strings.ReplaceAll(okAnswer, "\r", ""),
 			want:   "HTTP/1.1 103 Early Hints\nLink: </a>\nLink: </b>\n\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\nDate: Tue, 06 Oct 2026 10:00:00 GMT\r\nX-Request-Id: id-1\r\n\r\nok",
 		},
+		"early hints, with what is for this hop alone": {
+			answer: "HTTP/1.1 103 Early Hints\nLink: </a>\nConnection: X-Mine\nX-Mine: 1\nKeep-Alive: 5\n\n" + strings.ReplaceAll(okAnswer, "\r", ""),
+			want:   "HTTP/1.1 103 Early Hints\nLink: </a>\n\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\nDate: Tue, 06 Oct 2026 10:00:00 GMT\r\nX-Request-Id: id-1\r\n\r\nok",
+		},
 		"metered, with bytes in any order": {
 			method: "POST", path: "/v1/completions",
 			answer: "HTTP/1.1 200 OK\nContent-Length: 7\nContent-Type: application/json\n\n{ }\n\x00\xff ",
@@ -219,6 +223,17 @@ func TestAnswersPass(t *testing.T) {
 				t.Errorf("at the client (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// TestLengthOfNoStream: of an answer that is no stream nothing is taken out, so
+// that it keeps its length, by which a client of HTTP/1.0 sees whether it is whole.
+func TestLengthOfNoStream(t *testing.T) {
+	worker, _ := scripted(t, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+	r := newRigFor(t, "", worker)
+	a := r.send("POST", "/v1/chat/completions", prompt(40, `"stream":true,`))
+	if got := a.header.Get("Content-Length"); a.status != 200 || a.body != "{}" || got != "2" {
+		t.Errorf("answer %d %q of length %q", a.status, a.body, got)
 	}
 }
 

@@ -23,6 +23,7 @@ type exchange struct {
 	interim func(code int, header textproto.MIMEHeader) error
 
 	connected atomic.Bool
+	lent      bool           // http.Transport has had the request, for this worker or one before
 	conn      *transportConn // that the transport has it by; nil: none, or it is HTTP/2's
 	broken    atomic.Bool    // the client's body broke off
 	ended     atomic.Bool
@@ -77,6 +78,7 @@ func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, 
 			return resp, err
 		}
 	}
+	x.lent = true
 	trace := &httptrace.ClientTrace{
 		Got1xxResponse: x.interim,
 		GotConn: func(got httptrace.GotConnInfo) {

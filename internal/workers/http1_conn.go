@@ -128,15 +128,20 @@ func (c *conn) roundTrip(r *request, head *[]byte) (resp *http.Response, again b
 	return resp, false, nil
 }
 
-// write writes a request while its answer is read.
+// write writes a request while its answer is read. A nil held is no body.
 func (c *conn) write(head *[]byte, held *Held) {
 	done := make(chan written, 1)
 	c.wrote = done
-	buffers := net.Buffers{*head, held.bytes}
-	held.use()
+	buffers := net.Buffers{*head}
+	if held != nil {
+		held.use()
+		buffers = append(buffers, held.bytes)
+	}
 	go func() {
 		n, err := buffers.WriteTo(c.Conn)
-		held.done()
+		if held != nil {
+			held.done()
+		}
 		c.from.free(head)
 		if n == 0 {
 			c.close() // there will be no answer

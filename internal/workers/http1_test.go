@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -118,6 +119,32 @@ func TestOneConnectionServes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLargeHeads: a head may be too large to be written before the answer is read,
+// with a body and without one.
+func TestLargeHeads(t *testing.T) {
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		var conns connWatch
+		p := newPool(t, newWatchedWorker(t, &conns, func(w http.ResponseWriter, r *http.Request) {
+			n, _ := io.Copy(io.Discard, r.Body)
+			_, _ = fmt.Fprint(w, len(r.Header.Get("X-Large")), " ", n)
+		}))
+		for _, size := range []int{maxInline - 1000, maxInline, 3 * maxInline} {
+			for body, held := range map[string]*Held{"": nil, "prompt": holding([]byte("prompt"))} {
+				req := newRequest(t, http.MethodPost, nil)
+				req.Header.Set("X-Large", strings.Repeat("a", size))
+				resp, err := p.Send(req, held, Want{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				wantBody(t, resp, fmt.Sprint(size, " ", len(body)))
+			}
+		}
+		if made, _ := conns.counts(); made != 1 {
+			t.Errorf("%d connections were made, want 1", made)
+		}
+	})
 }
 
 // TestSpeakingUnasked has a worker say more on a connection that is idle: it is

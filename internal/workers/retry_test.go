@@ -301,3 +301,31 @@ func TestRetriedConnectionServesAgain(t *testing.T) {
 		t.Errorf("counts (-want +got):\n%s", d)
 	}
 }
+
+// TestAloneAfterARetry: whoever sent a request to the worker before may hold on to
+// it, even when another way has the answer.
+func TestAloneAfterARetry(t *testing.T) {
+	for name, byTransport := range map[string]bool{"http1": false, "Transport": true} {
+		t.Run(name, func(t *testing.T) {
+			busy := newWorker(t, status(http.StatusServiceUnavailable))
+			fine := newWorker(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+			p := newPool(t)
+			p.Update([]Worker{busy, fine}, Policy{Retries: 1})
+			if byTransport {
+				p.workers[0].http1 = nil // as with TLS
+			}
+			resp, err := p.Send(newRequest(t, http.MethodGet, nil), nil, Want{Repeat: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			alone := Alone(resp)
+			wantBody(t, resp, "ok")
+			if sent := p.Stats()[0].Sent; sent != 1 {
+				t.Fatalf("the busy worker was asked %d times, want once", sent)
+			}
+			if alone == byTransport {
+				t.Errorf("alone: %t", alone)
+			}
+		})
+	}
+}

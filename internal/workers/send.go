@@ -80,11 +80,12 @@ func (p *Pool) Send(req *http.Request, held *Held, want Want) (*http.Response, e
 
 	var answer *http.Response // of a worker that was too busy
 	var tried []*worker
-	connected := false
+	connected, lent := false, false
 	var again again
 	for {
-		x := &exchange{claim: c, pool: p, ctx: req.Context(), interim: want.Interim, before: answer}
+		x := &exchange{claim: c, pool: p, ctx: req.Context(), interim: want.Interim, before: answer, lent: lent}
 		resp, err := x.send(req, body, held, once, target)
+		lent = x.lent
 		if x.connected.Load() {
 			answer, connected = nil, true
 		}

@@ -78,7 +78,10 @@ func Begun(resp *http.Response) bool {
 // Alone reports whether nobody but its caller holds on to the request of an answer
 // that Send has just returned, once its body has been read to the end. Where that
 // is not known it is false.
-func Alone(resp *http.Response) bool { return plain(resp) != nil }
+func Alone(resp *http.Response) bool {
+	x, ok := resp.Body.(*exchange)
+	return ok && !x.lent
+}
 
 // plain is the body of an answer to a request that http1 has sent; nil of any
 // other.
