@@ -36,7 +36,7 @@ func (s *MemoryStore) quick(charges []Charge, now int64, take bool) bool {
 	since := now - s.birth
 	if sl := &lay.slots[c.Index]; sl.kind == kindBucket && len(charges) == 1 && uint64(c.Amount) <= uint64(sl.whole) && since >= 0 {
 		// What follows comes to the same; this is the commonest of decisions.
-		w := &h.counter(sl.first)[0]
+		w := h.word(sl.first)
 		if state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(w)), since); used >= 0 {
 			wait := int64(0)
 			if used > sl.whole-c.Amount && c.Amount > 0 {
@@ -197,7 +197,7 @@ func (s *MemoryStore) foretell(charges []Charge, slots []slot, h *head, since in
 			fits = fits && (c.RetryAfter == 0 || c.Shadow)
 			continue
 		}
-		state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(&h.counter(sl.first)[0])), since)
+		state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(h.word(sl.first))), since)
 		if since < 0 || used < 0 {
 			return 0, false // before there were buckets, or so much debt that nobody counts it
 		}
@@ -222,7 +222,7 @@ const movesOn = 1
 
 // foretellWindow is foretell for a charge of a counter that is no bucket.
 func (s *MemoryStore) foretellWindow(c *Charge, sl *slot, h *head, now int64, take bool) bool {
-	w := h.counter(sl.first)
+	w := h.counter(sl)
 	var used, wait, ends int64
 	switch sl.kind {
 	case kindSliding:
@@ -231,7 +231,7 @@ func (s *MemoryStore) foretellWindow(c *Charge, sl *slot, h *head, now int64, ta
 		used, c.state = int64(atomic.LoadUint64(&w[1])), 0
 		if !sl.same(newest, int64(w0&0xff), used, now, c.Amount) {
 			var one [1]uint64
-			st := s.load(w[:], &one)
+			st := s.load(w, &one)
 			used, wait = sl.sliding().Peek(&st, now, c.Amount, sl.amount)
 			c.state = movesOn
 		}
@@ -272,10 +272,12 @@ func (s *MemoryStore) fulfil(charges []Charge, lay *layout, h *head, now int64) 
 			continue
 		}
 		sl := &lay.slots[c.Index]
-		w := h.counter(sl.first)
+		if sl.kind == kindBucket {
+			put(h.word(sl.first), uint64(c.state))
+			continue
+		}
+		w := h.counter(sl)
 		switch sl.kind {
-		case kindBucket:
-			put(&w[0], uint64(c.state))
 		case kindFixed:
 			put(&w[1], uint64(c.Used))
 		case kindSliding:
@@ -286,7 +288,7 @@ func (s *MemoryStore) fulfil(charges []Charge, lay *layout, h *head, now int64) 
 			}
 			put(&w[1], uint64(c.Used))
 			if w[2] != 0 {
-				newest := s.newest(w[:])
+				newest := s.newest(w)
 				put(newest, *newest+uint64(c.Amount))
 			}
 		default:
@@ -295,10 +297,14 @@ func (s *MemoryStore) fulfil(charges []Charge, lay *layout, h *head, now int64) 
 	}
 }
 
-// counter returns the words of a counter, of which there are as many as its kind
-// has, three at most.
-func (d *head) counter(first int) *[3]uint64 {
-	return (*[3]uint64)(unsafe.Add(unsafe.Pointer(d), unsafe.Sizeof(*d)+8*uintptr(first)))
+// word returns a word of the record, of those that its layout says.
+func (d *head) word(i int) *uint64 {
+	return (*uint64)(unsafe.Add(unsafe.Pointer(d), unsafe.Sizeof(*d)+8*uintptr(i)))
+}
+
+// counter returns the words of a slot.
+func (d *head) counter(sl *slot) []uint64 {
+	return unsafe.Slice(d.word(sl.first), sl.kind.words())
 }
 
 // same reports whether two strings are equal, at once where they are one.

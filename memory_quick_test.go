@@ -148,3 +148,20 @@ func TestQuickUnderContention(t *testing.T) {
 		t.Errorf("%d of %d decisions were quick", n, callers*turns)
 	}
 }
+
+// TestQuickAtTheEndsOfPages: of the last record of a page nothing is read that
+// lies behind it, which the race detector's build would end the program for.
+func TestQuickAtTheEndsOfPages(t *testing.T) {
+	for _, l := range []Limit{{Unit: Requests, Amount: 9, Window: time.Minute, Algorithm: TokenBucket}, InFlight(9), {Unit: Requests, Amount: 9, Window: time.Minute, Algorithm: FixedWindow}} {
+		s := NewMemoryStore(MemoryOptions{})
+		s.BornAt(noon.AddDate(0, 0, -1))
+		set := MustLimits(l)
+		for range 2 {
+			for i := range 2 * pageWords / headWords { // more than are in a page
+				if !take(t, s, noon, set.Charges(strconv.Itoa(i), Amounts{Requests: 1, Concurrent: 1})...) {
+					t.Fatal("denied")
+				}
+			}
+		}
+	}
+}
