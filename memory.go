@@ -183,14 +183,17 @@ func (s *MemoryStore) adjust(a *Adjustment, m moment) error {
 	for {
 		if s.findGroup(&g); g.n == 0 {
 			if a.Delta <= 0 {
-				return nil // nothing is left of what was taken
+				if !s.there(g.hashed) {
+					return nil // nothing is left of what was taken
+				}
+				continue
 			}
 			if !s.insert(&g, nil, m) {
 				if g.shared {
 					return errFull
 				}
 				s.share(&g)
-				c.Shared, c.nth = true, 0
+				c.Shared, c.nth = true, g.nth
 			}
 			continue
 		}

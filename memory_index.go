@@ -146,3 +146,12 @@ func (x *shard) remove(i uint32) {
 	}
 	t.entries[i].Store(t.entries[i].Load() | removed)
 }
+
+// there reports whether h has a record. Unlike lookup it cannot miss one that is
+// being laid out anew elsewhere.
+func (s *MemoryStore) there(h hashed) bool {
+	x := &s.index.shards[h.shard()]
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return s.find(h) != 0
+}

@@ -38,22 +38,23 @@ func (s *MemoryStore) quick(charges []Charge, now int64, take bool) bool {
 		// What follows comes to the same; this is the commonest of decisions.
 		w := h.word(sl.first)
 		if state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(w)), since); used >= 0 {
-			wait := int64(0)
+			wait, taken := int64(0), false
 			if used > sl.whole-c.Amount && c.Amount > 0 {
 				wait = sl.ready.WaitSince(state, c.Amount, since)
-			} else if take {
+			} else if take && c.Amount > 0 {
 				if !h.mu.LockUnchanged(count) {
 					return false
 				}
 				state, used, count = state+c.Amount, used+c.Amount, count+2
 				put(w, uint64(state))
 				h.mu.UnlockTo(count)
+				taken = true
 			}
 			c.Used, c.RetryAfter, c.Reset, c.Shared = used, duration(wait), 0, false
 			if used > 0 {
 				c.Reset = duration(sl.ready.FilledSince(state, since))
 			}
-			return take && wait == 0 || h.mu.Unchanged(count)
+			return taken || h.mu.Unchanged(count)
 		}
 	}
 	n, fits := s.foretell(charges, lay.slots, h, since, take)
@@ -241,16 +242,19 @@ func (s *MemoryStore) foretellWindow(c *Charge, sl *slot, h *head, now int64, ta
 		switch {
 		case now >= ends:
 			return false
-		case used+c.Amount > sl.amount:
+		case used > sl.amount-c.Amount:
 			if sl.size == 0 {
 				return false // months have to be counted in UTC
 			}
 			f, n := sl.fixed(0), algorithm.Counted{End: ends, Used: used}
-			wait, ends = f.Wait(n, now, c.Amount), now+f.Reset(n, now)
+			ends = now + f.Reset(n, now)
+			if c.Amount > 0 {
+				wait = f.Wait(n, now, c.Amount)
+			}
 		}
 	case kindInFlight:
 		used, ends = int64(atomic.LoadUint64(&w[0])), now
-		if c.Amount > 0 && used+c.Amount > sl.amount {
+		if c.Amount > 0 && used > sl.amount-c.Amount {
 			wait = guess
 		}
 	}

@@ -1,12 +1,17 @@
 package penstock
 
 import (
+	"context"
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestQuick: what is meant to be decided quickly is. That it is decided rightly
@@ -163,5 +168,234 @@ func TestQuickAtTheEndsOfPages(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestQuickIsTheGeneralWay: two stores are asked the same, of which one decides
+// nothing quickly, and say the same.
+func TestQuickIsTheGeneralWay(t *testing.T) {
+	decisions, quick := 0, 0
+	for seed := range uint64(300) {
+		w := newTwins(seed)
+		for range 120 {
+			switch w.rnd.IntN(9) {
+			case 0, 1, 2:
+				w.now = w.now.Add(time.Duration(w.rnd.Int64N(int64(8*time.Second))) - time.Second)
+			case 3:
+				w.adjust()
+			default:
+				asked, other, take := w.ask()
+				if len(asked) == 0 {
+					continue
+				}
+				decisions++
+				if w.stores[0].quick(asked, w.now.UnixMicro(), take) {
+					quick++
+				} else {
+					generally(t, w.stores[0], asked, w.now, take)
+				}
+				generally(t, w.stores[1], other, w.now, take)
+				for i := range asked {
+					if diff := cmp.Diff(other[i].Status, asked[i].Status); diff != "" || asked[i].Shared != other[i].Shared {
+						t.Fatalf("seed %d, %+v, %d of it (-generally +quickly):\n%s", seed, asked[i].Limit(), asked[i].Amount, diff)
+					}
+				}
+			}
+		}
+	}
+	if quick < decisions/5 {
+		t.Errorf("%d of %d decisions were quick", quick, decisions)
+	}
+}
+
+// generally decides as it is done where that cannot be quick.
+func generally(t *testing.T, s *MemoryStore, charges []Charge, now time.Time, take bool) {
+	groups, err := s.groupsOf(nil, charges)
+	if err == nil {
+		err = s.decideAll(groups, s.moment(now), take)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// twins are two stores with limits of their own, since Limits remember the store
+// that they were used in last, and what was charged to both.
+type twins struct {
+	rnd    *rand.Rand
+	now    time.Time
+	stores [2]*MemoryStore
+	sets   [2][]*Limits
+	taken  []takenTwice
+}
+
+type takenTwice struct {
+	at      time.Time
+	charges [2][]Charge
+}
+
+func newTwins(seed uint64) *twins {
+	w := &twins{rnd: rand.New(rand.NewPCG(seed, 3)), now: time.Date(2026, time.March, 31, 23, 59, 0, 0, time.UTC)}
+	born := w.now.AddDate(0, 0, -1)
+	if seed%10 == 0 {
+		born = w.now.Add(time.Minute)
+	}
+	for range 3 {
+		limits := w.limits()
+		for i := range w.sets {
+			w.sets[i] = append(w.sets[i], MustLimits(limits...))
+		}
+	}
+	for i := range w.stores {
+		w.stores[i] = NewMemoryStore(MemoryOptions{})
+		w.stores[i].BornAt(born)
+	}
+	return w
+}
+
+func (w *twins) limits() (limits []Limit) {
+	for i := range 1 + w.rnd.IntN(4) {
+		l := Limit{
+			Name: strconv.Itoa(i), Unit: Unit(w.rnd.IntN(3)), Amount: 1 + w.rnd.Int64N(30),
+			Window: time.Duration(1+w.rnd.IntN(40)) * time.Second, Overdraw: w.rnd.IntN(4) == 0,
+		}
+		switch w.rnd.IntN(6) {
+		case 0:
+			l.Algorithm = FixedWindow
+		case 1:
+			l.Algorithm, l.Capacity = TokenBucket, w.rnd.Int64N(40)
+		case 2:
+			l.Window = Month
+		case 3:
+			l.Unit, l.Window, l.Overdraw = Concurrent, 0, false
+		case 4:
+			l.Precision = l.Window / 4
+		}
+		limits = append(limits, l)
+	}
+	return limits
+}
+
+// ask makes charges of one to three keys for both, the same but for the limits.
+func (w *twins) ask() (asked, other []Charge, take bool) {
+	for k := range 1 + w.rnd.IntN(3) {
+		set := k
+		if w.rnd.IntN(60) == 0 {
+			set = w.rnd.IntN(3) // the key has other limits now
+		}
+		for i := range w.sets[0][set].Len() {
+			if w.rnd.IntN(4) == 0 {
+				continue
+			}
+			c := Charge{Key: fmt.Sprint("key ", k), Limits: w.sets[0][set], Index: i, Amount: w.rnd.Int64N(6), Shadow: w.rnd.IntN(5) == 0}
+			if w.rnd.IntN(10) == 0 {
+				c.Amount = w.rnd.Int64N(40)
+			}
+			asked = append(asked, c)
+			c.Limits = w.sets[1][set]
+			other = append(other, c)
+		}
+	}
+	if take = w.rnd.IntN(5) > 0; take && len(asked) > 0 {
+		w.taken = append(w.taken, takenTwice{w.now, [2][]Charge{asked, other}})
+	}
+	return asked, other, take
+}
+
+// adjust gives back or adds to something that was taken.
+func (w *twins) adjust() {
+	if len(w.taken) == 0 {
+		return
+	}
+	one := w.taken[w.rnd.IntN(len(w.taken))]
+	which, delta := w.rnd.IntN(len(one.charges[0])), w.rnd.Int64N(61)-30
+	for i, s := range w.stores {
+		_, _ = s.Adjust(context.Background(), w.now, []Adjustment{{Charge: &one.charges[i][which], At: one.at, Delta: delta}})
+	}
+}
+
+// TestChargesOfNothing: they pass whatever is used, and change nothing.
+func TestChargesOfNothing(t *testing.T) {
+	for _, debt := range []int64{25, math.MaxInt64} {
+		for _, a := range []Algorithm{FixedWindow, SlidingWindow, TokenBucket} {
+			s := NewMemoryStore(MemoryOptions{})
+			s.BornAt(noon.AddDate(0, 0, -1))
+			c := MustLimits(Limit{Unit: Tokens, Amount: 10, Window: time.Hour, Algorithm: a}).Charges("key", Amounts{Tokens: 10})
+			if !take(t, s, noon, c...) {
+				t.Fatal("denied")
+			}
+			if _, err := s.Adjust(ctx, noon, []Adjustment{{Charge: &c[0], At: noon, Delta: debt}}); err != nil {
+				t.Fatal(err)
+			}
+			if take(t, s, noon, c...) {
+				t.Errorf("%v: passes with a debt of %d", a, debt)
+			}
+			c[0].Amount = 0
+			if !take(t, s, noon, c...) {
+				t.Errorf("%v: nothing is denied with a debt of %d", a, debt)
+			}
+		}
+	}
+	s := NewMemoryStore(MemoryOptions{})
+	s.BornAt(noon.AddDate(0, 0, -1))
+	c := MustLimits(Limit{Unit: Tokens, Amount: 10, Window: 10 * time.Second, Algorithm: TokenBucket}).Charges("key", Amounts{Tokens: 10})
+	nothing := c[0]
+	nothing.Amount = 0
+	if !take(t, s, noon, c...) || !take(t, s, noon.Add(20*time.Second), nothing) || !take(t, s, noon.Add(15*time.Second), c...) {
+		t.Error("a charge of nothing has taken something from one whose clock is behind")
+	}
+}
+
+// TestRefundWhileLimitsChange: what is given back reaches its counter though the
+// key is laid out anew at that moment.
+func TestRefundWhileLimitsChange(t *testing.T) {
+	s := NewMemoryStore(MemoryOptions{})
+	sets := []*Limits{MustLimits(InFlight(9)), MustLimits(InFlight(9), PerHour(Tokens, 9), PerMinute(Tokens, 9))}
+	c := sets[0].Charges("key", Amounts{Concurrent: 1})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 300_000 {
+			if _, err := s.Take(ctx, noon, []Charge{{Key: "key", Limits: sets[i&1]}}); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		for _, delta := range []int64{1, -1} {
+			if _, err := s.Adjust(ctx, noon, []Adjustment{{Charge: &c[0], At: noon, Delta: delta}}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if _, err := s.Look(ctx, noon, c); err != nil || c[0].Used != 0 {
+		t.Errorf("%d in flight when all have ended (%v)", c[0].Used, err)
+	}
+}
+
+// TestRefundToASharedCounter: an extra that finds no room is given back where it
+// was counted, also where the charge was another one of its request before.
+func TestRefundToASharedCounter(t *testing.T) {
+	s, set := NewMemoryStore(MemoryOptions{MaxKeys: 1}), MustLimits(PerSecond(Tokens, 10))
+	charges := []Charge{{Key: "a", Limits: set, Amount: 1}, {Key: "b", Limits: set, Amount: 1}}
+	now := noon
+	for _, c := range [][]Charge{charges, charges[1:], charges[:1]} {
+		now = now.Add(10 * time.Second)
+		s.Sweep(now)
+		take(t, s, now, c...)
+	}
+	for _, delta := range []int64{5, -5} {
+		if _, err := s.Adjust(ctx, now, []Adjustment{{Charge: &charges[1], At: now, Delta: delta}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := []Charge{{Key: "a", Limits: set}, {Key: "z", Limits: set}}
+	if _, err := s.Look(ctx, now, look); err != nil || look[1].Used != 0 {
+		t.Errorf("the shared counter keeps %d (%v)", look[1].Used, err)
 	}
 }

@@ -1,6 +1,7 @@
 package penstock
 
 import (
+	"math"
 	"sync/atomic"
 
 	"github.com/penstock-dev/penstock/internal/algorithm"
@@ -82,7 +83,7 @@ type tally struct {
 // the number of which is given, and none has ended, so that it is added to two
 // words and that is all. There is no room there for what goes beyond a limit.
 func (sl *slot) same(newest, live, total, now, cost int64) bool {
-	return live != 0 && now < (newest+1)*sl.step && total+cost <= sl.amount
+	return live != 0 && now < (newest+1)*sl.step && total <= sl.amount-cost
 }
 
 // check says how the slot stands, and whether cost fits; 0 always does. It
@@ -123,7 +124,7 @@ func (s *MemoryStore) check(sl *slot, words []uint64, m moment, cost int64) (t t
 		switch {
 		case cost > sl.amount:
 			t.wait = algorithm.Never
-		case cost > 0 && t.used+cost > sl.amount:
+		case cost > 0 && t.used > sl.amount-cost:
 			t.wait = guess
 		}
 	}
@@ -185,7 +186,7 @@ func (s *MemoryStore) take(sl *slot, words []uint64, now int64, t tally, cost in
 		put(&w[0], uint64(c.End))
 		put(&w[1], uint64(c.Used))
 	default:
-		t.used += cost
+		t.used = min(t.used, math.MaxInt64-cost) + cost
 		put(&w[0], uint64(t.used))
 	}
 	return t
