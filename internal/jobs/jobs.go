@@ -121,8 +121,10 @@ func (w *Watcher) watch(key string, l *line) {
 		select {
 		case <-w.ctx.Done():
 		case <-l.added:
-			pause = soonest
-			timer.Reset(pause)
+			if pause > soonest { // else it is soon anyway, and must not be put off again and again
+				pause = soonest
+				timer.Reset(pause)
+			}
 			continue
 		case <-timer.C:
 		}

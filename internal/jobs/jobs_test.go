@@ -134,6 +134,24 @@ func TestPaces(t *testing.T) {
 	})
 }
 
+// TestNewJobsPutNothingOff: jobs that come one soon after the other do not keep the
+// queue from being read.
+func TestNewJobsPutNothingOff(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		for i := range 50 {
+			r.hold(workerA, fmt.Sprint(i), time.Hour)
+			time.Sleep(soonest / 5)
+		}
+		if got := r.times(); len(got) < 8 || got[0] != soonest {
+			t.Errorf("within half a second it was read at %v", got)
+		}
+		time.Sleep(latest)
+		if n := r.Open(); n != 0 {
+			t.Errorf("%d jobs are held that no queue has", n)
+		}
+	})
+}
+
 func TestUpperBound(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.tells(entryOf("one"), "")
