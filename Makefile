@@ -62,7 +62,7 @@ bench:
 
 ## proof: the long ones: properties many times over, fuzzing, kills, races, everything at once
 proof:
-	$(GO) test -race -count 1 . ./internal/algorithm ./internal/provider/... ./internal/queue -rapid.checks 5000 -timeout 60m
+	$(GO) test -race -count 1 . ./internal/algorithm ./internal/provider/... ./internal/queue -rapid.checks 1000 -timeout 60m
 	$(MAKE) fuzz
 	$(GO) test ./cmd/penstock -run TestKill -count 1 -timeout 60m -kills 100
 	$(GO) test -race -count 5 ./internal/gateway ./internal/server ./internal/workers -timeout 60m
