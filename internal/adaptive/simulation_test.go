@@ -14,6 +14,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -399,7 +400,29 @@ func span(least, most int) string {
 	return fmt.Sprintf("%d to %d", least, most)
 }
 
-// golden compares the first table of a page that begins with this one's first line.
+var digits = regexp.MustCompile(`\d+`)
+
+// alike reports whether two texts differ in nothing but numbers, and in these by
+// no more than so much.
+func alike(a, b string, off int) bool {
+	if digits.ReplaceAllString(a, "0") != digits.ReplaceAllString(b, "0") {
+		return false
+	}
+	others := digits.FindAllString(b, -1)
+	for i, text := range digits.FindAllString(a, -1) {
+		n, _ := strconv.Atoi(text)
+		m, _ := strconv.Atoi(others[i])
+		if n-m > off || m-n > off {
+			return false
+		}
+	}
+	return true
+}
+
+// golden compares the first table of a page that begins with this one's first
+// line. A number may be off by two: what happens at one moment of simulated time
+// happens in the scheduler's order, and a probe that comes a moment later is one
+// second.
 func golden(t *testing.T, page, table string) {
 	t.Helper()
 	text, err := os.ReadFile(page)
@@ -408,7 +431,7 @@ func golden(t *testing.T, page, table string) {
 	}
 	head, _, _ := strings.Cut(table, "\n")
 	old := regexp.MustCompile(regexp.QuoteMeta(head) + `\n(\|.*\n)*`)
-	if found := old.Find(text); string(found) == table {
+	if alike(string(old.Find(text)), table, 2) && !*update {
 		return
 	}
 	if !*update {
