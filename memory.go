@@ -110,14 +110,6 @@ func (s *MemoryStore) moment(now time.Time) moment {
 	return moment{now: now.UnixMicro()}
 }
 
-// Take implements [Store].
-func (s *MemoryStore) Take(_ context.Context, now time.Time, charges []Charge) (time.Time, error) {
-	if us := now.UnixMicro(); us != noTime && len(charges) > 0 && s.quick(charges, us, true) {
-		return now, nil
-	}
-	return s.decide(now, charges, true)
-}
-
 // Look implements [Store].
 func (s *MemoryStore) Look(_ context.Context, now time.Time, charges []Charge) (time.Time, error) {
 	if us := now.UnixMicro(); us != noTime && len(charges) > 0 && s.quick(charges, us, false) {

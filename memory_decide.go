@@ -89,7 +89,7 @@ func (s *MemoryStore) share(g *group) {
 // findGroup finds the record of the group; its number is 0 when there is none.
 func (s *MemoryStore) findGroup(g *group) {
 	if g.place != nil {
-		g.n, g.head, g.count = s.recall(g.place)
+		g.n, g.head, g.count = s.recall(g.first.Handle, g.place)
 	} else {
 		g.n, g.head, g.count = s.lookup(g.hashed)
 	}

@@ -10,18 +10,20 @@ import "sync/atomic"
 // What it remembers is tried and not trusted: when the counters have been
 // dropped, laid out anew elsewhere or belong to another store, they are looked up
 // as without it. So a Handle may be kept for ever, used with any Limits and by
-// any number of goroutines; it keeps no counter and none of a store's memory but
-// the store itself, and other stores do without it.
+// any number of goroutines; it keeps no counter, and other stores do without it.
+// Of a store's memory it keeps the store itself and, until it is used again, the
+// 16 KiB in which the counters were.
 type Handle struct {
 	key   string
 	place atomic.Pointer[place]
 }
 
-// place is where a store had the record of a key.
+// place is where a store has, or had, the record of a key.
 type place struct {
 	store  *MemoryStore
 	hashed hashed
-	n      atomic.Uint32 // 0 when it is not known
+	n      number // 0 when it is not known
+	head   *head  // of n
 }
 
 // NewHandle returns a handle of key.
@@ -45,16 +47,15 @@ func (s *MemoryStore) placeOf(c *Charge) *place {
 	return p
 }
 
-// recall is lookup of the key of a place.
-func (s *MemoryStore) recall(p *place) (n number, d *head, count uint64) {
-	if n = number(p.n.Load()); n != 0 {
-		d = s.pages.record(n)
+// recall is lookup of the key of a handle, whose place is p.
+func (s *MemoryStore) recall(h *Handle, p *place) (n number, d *head, count uint64) {
+	if d = p.head; d != nil {
 		if count = d.mu.Count(); d.is(p.hashed) {
-			return n, d, count
+			return p.n, d, count
 		}
 	}
 	if n, d, count = s.lookup(p.hashed); n != 0 {
-		p.n.Store(uint32(n))
+		h.place.Store(&place{s, p.hashed, n, d})
 	}
 	return n, d, count
 }

@@ -112,3 +112,39 @@ func TestHandlesAllocateNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestHandleOfADroppedKey asks by handles of keys whose records have gone to
+// others since, which have the same limits.
+func TestHandleOfADroppedKey(t *testing.T) {
+	for _, l := range []Limit{{Unit: Requests, Amount: 9, Window: time.Second, Algorithm: TokenBucket}, PerSecond(Requests, 9)} {
+		s := NewMemoryStore(MemoryOptions{})
+		s.BornAt(noon.AddDate(0, 0, -1))
+		limits := MustLimits(l)
+		charge := func(key string) []Charge {
+			c := limits.Charges(key, Amounts{Requests: 1})
+			c[0].Handle = NewHandle(key)
+			return c
+		}
+		dropped, heir := charge("dropped"), charge("heir")
+		take(t, s, noon, dropped...)
+		first := dropped[0].Handle.place.Load()
+		take(t, s, noon, dropped...) // by what the handle remembers
+		now := noon.Add(time.Hour)
+		take(t, s, now, charge("stays")...) // so that the page does
+		if n := s.Sweep(now); n != 1 {
+			t.Fatalf("%d keys were dropped", n)
+		}
+		for range 3 {
+			take(t, s, now, heir...)
+		}
+		if p := heir[0].Handle.place.Load(); p.head != first.head {
+			t.Fatal("the record went to nobody")
+		}
+		if !quickly(s, heir, now, true) || quickly(s, dropped, now, true) {
+			t.Error("a handle was trusted")
+		}
+		if take(t, s, now, dropped...); dropped[0].Used != 1 || heir[0].Used != 4 {
+			t.Errorf("used %d of 1, and %d of 4", dropped[0].Used, heir[0].Used)
+		}
+	}
+}

@@ -1,7 +1,9 @@
 package penstock
 
 import (
+	"context"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/penstock-dev/penstock/internal/algorithm"
@@ -25,6 +27,71 @@ type spot struct {
 	n     int    // of the key's charges
 }
 
+// Take implements [Store].
+func (s *MemoryStore) Take(_ context.Context, now time.Time, charges []Charge) (time.Time, error) {
+	us := now.UnixMicro()
+	if len(charges) == 1 && s.quickBucket(&charges[0], us-s.birth) {
+		return now, nil
+	}
+	if us != noTime && len(charges) > 0 && s.quick(charges, us, true) {
+		return now, nil
+	}
+	return s.decide(now, charges, true)
+}
+
+// quickBucket is quick for taking the commonest of decisions, one charge of a
+// bucket, which seek, foretell and fulfil would do as well.
+func (s *MemoryStore) quickBucket(c *Charge, since int64) bool {
+	if c.Limits == nil || since < 0 {
+		return false
+	}
+	lay := c.Limits.cached.Load()
+	if lay == nil || lay.store != s {
+		return false
+	}
+	var h *head
+	var count uint64
+	if c.Handle == nil {
+		_, h, count = s.lookup(s.index.key.sum(c.Key))
+	} else if p := c.Handle.place.Load(); p != nil && p.head != nil && p.store == s && same(c.Handle.key, c.Key) {
+		h = p.head
+		if count = h.mu.Count(); !h.is(p.hashed) {
+			return false
+		}
+	}
+	slots := lay.slots
+	if h == nil || h.layout.Load() != lay.id || uint(c.Index) >= uint(len(slots)) {
+		return false
+	}
+	sl := &slots[c.Index]
+	if sl.kind != kindBucket || uint64(c.Amount) > uint64(sl.whole) {
+		return false
+	}
+	w := h.word(sl.first)
+	state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(w)), since)
+	if used < 0 {
+		return false
+	}
+	wait, done := time.Duration(0), false
+	switch {
+	case c.Amount == 0:
+		done = h.mu.Unchanged(count)
+	case used > sl.whole-c.Amount:
+		wait = duration(sl.ready.WaitSince(state, c.Amount, since))
+		done = h.mu.Unchanged(count)
+	case h.mu.LockUnchanged(count):
+		state, used = state+c.Amount, used+c.Amount
+		put(w, uint64(state))
+		h.mu.UnlockTo(count + 2)
+		done = true
+	}
+	c.Used, c.RetryAfter, c.Reset, c.Shared = used, wait, 0, false
+	if used > 0 {
+		c.Reset = duration(sl.ready.FilledSince(state, since))
+	}
+	return done
+}
+
 // quick decides the charges, of which there is at least one, and returns true, or
 // does nothing and returns false.
 func (s *MemoryStore) quick(charges []Charge, now int64, take bool) bool {
@@ -34,29 +101,6 @@ func (s *MemoryStore) quick(charges []Charge, now int64, take bool) bool {
 		return false
 	}
 	since := now - s.birth
-	if sl := &lay.slots[c.Index]; sl.kind == kindBucket && len(charges) == 1 && uint64(c.Amount) <= uint64(sl.whole) && since >= 0 {
-		// What follows comes to the same; this is the commonest of decisions.
-		w := h.word(sl.first)
-		if state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(w)), since); used >= 0 {
-			wait, taken := int64(0), false
-			if used > sl.whole-c.Amount && c.Amount > 0 {
-				wait = sl.ready.WaitSince(state, c.Amount, since)
-			} else if take && c.Amount > 0 {
-				if !h.mu.LockUnchanged(count) {
-					return false
-				}
-				state, used, count = state+c.Amount, used+c.Amount, count+2
-				put(w, uint64(state))
-				h.mu.UnlockTo(count)
-				taken = true
-			}
-			c.Used, c.RetryAfter, c.Reset, c.Shared = used, duration(wait), 0, false
-			if used > 0 {
-				c.Reset = duration(sl.ready.FilledSince(state, since))
-			}
-			return taken || h.mu.Unchanged(count)
-		}
-	}
 	n, fits := s.foretell(charges, lay.slots, h, since, take)
 	switch {
 	case n < len(charges):
@@ -158,8 +202,8 @@ func (s *MemoryStore) seek(c *Charge) (h *head, lay *layout, count uint64) {
 	}
 	if c.Handle == nil {
 		_, h, count = s.lookup(s.index.key.sum(c.Key))
-	} else if p := c.Handle.place.Load(); p != nil && p.store == s && same(c.Handle.key, c.Key) && p.n.Load() != 0 {
-		h = s.pages.record(number(p.n.Load()))
+	} else if p := c.Handle.place.Load(); p != nil && p.head != nil && p.store == s && same(c.Handle.key, c.Key) {
+		h = p.head
 		if count = h.mu.Count(); !h.is(p.hashed) {
 			return nil, nil, 0
 		}

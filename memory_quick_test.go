@@ -14,6 +14,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// quickly decides as Take and Look do, or returns false where they leave it to
+// the general way.
+func quickly(s *MemoryStore, charges []Charge, now time.Time, take bool) bool {
+	us := now.UnixMicro()
+	if take && len(charges) == 1 && s.quickBucket(&charges[0], us-s.birth) {
+		return true
+	}
+	return s.quick(charges, us, take)
+}
+
 // TestQuick: what is meant to be decided quickly is. That it is decided rightly
 // the conformance suite says.
 func TestQuick(t *testing.T) {
@@ -65,13 +75,13 @@ func TestQuick(t *testing.T) {
 					charges[len(charges)-1].Handle = NewHandle(key)
 				}
 			}
-			if s.quick(charges, noon.UnixMicro(), true) {
+			if quickly(s, charges, noon, true) {
 				t.Fatal("a new key was decided quickly")
 			}
 			if _, err := s.Take(ctx, noon, charges); err != nil {
 				t.Fatal(err)
 			}
-			if got := s.quick(charges, noon.Add(tt.later).UnixMicro(), !tt.look); got != tt.want {
+			if got := quickly(s, charges, noon.Add(tt.later), !tt.look); got != tt.want {
 				t.Fatalf("quick = %v, want %v", got, tt.want)
 			}
 			fits := true
@@ -113,7 +123,7 @@ func TestQuickUnderContention(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(g, 2))
 			for range turns {
 				k, amounts, charges := ask(rnd)
-				if s.quick(charges, noon.UnixMicro(), true) {
+				if quickly(s, charges, noon, true) {
 					quick.Add(1)
 				} else if _, err := s.Take(ctx, noon, charges); err != nil {
 					t.Error(err)
@@ -189,7 +199,7 @@ func TestQuickIsTheGeneralWay(t *testing.T) {
 					continue
 				}
 				decisions++
-				if w.stores[0].quick(asked, w.now.UnixMicro(), take) {
+				if quickly(w.stores[0], asked, w.now, take) {
 					quick++
 				} else {
 					generally(t, w.stores[0], asked, w.now, take)
@@ -318,21 +328,23 @@ func (w *twins) adjust() {
 func TestChargesOfNothing(t *testing.T) {
 	for _, debt := range []int64{25, math.MaxInt64} {
 		for _, a := range []Algorithm{FixedWindow, SlidingWindow, TokenBucket} {
-			s := NewMemoryStore(MemoryOptions{})
-			s.BornAt(noon.AddDate(0, 0, -1))
-			c := MustLimits(Limit{Unit: Tokens, Amount: 10, Window: time.Hour, Algorithm: a}).Charges("key", Amounts{Tokens: 10})
-			if !take(t, s, noon, c...) {
-				t.Fatal("denied")
-			}
-			if _, err := s.Adjust(ctx, noon, []Adjustment{{Charge: &c[0], At: noon, Delta: debt}}); err != nil {
-				t.Fatal(err)
-			}
-			if take(t, s, noon, c...) {
-				t.Errorf("%v: passes with a debt of %d", a, debt)
-			}
-			c[0].Amount = 0
-			if !take(t, s, noon, c...) {
-				t.Errorf("%v: nothing is denied with a debt of %d", a, debt)
+			for _, days := range []int{-1, 0} { // ago that the store was born
+				s := NewMemoryStore(MemoryOptions{})
+				s.BornAt(noon.AddDate(0, 0, days))
+				c := MustLimits(Limit{Unit: Tokens, Amount: 10, Window: time.Hour, Algorithm: a}).Charges("key", Amounts{Tokens: 10})
+				if !take(t, s, noon, c...) {
+					t.Fatal("denied")
+				}
+				if _, err := s.Adjust(ctx, noon, []Adjustment{{Charge: &c[0], At: noon, Delta: debt}}); err != nil {
+					t.Fatal(err)
+				}
+				if take(t, s, noon, c...) || c[0].Used < 25 {
+					t.Errorf("%v, %d days: passes with a debt of %d, or used is %d", a, days, debt, c[0].Used)
+				}
+				c[0].Amount = 0
+				if !take(t, s, noon, c...) || c[0].Used < 25 {
+					t.Errorf("%v, %d days: nothing is denied with a debt of %d, or used is %d", a, days, debt, c[0].Used)
+				}
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package benchmarks
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -50,7 +51,10 @@ func byHandle(limits *penstock.Limits) (func() decide, func()) {
 	return func() decide {
 		charges := limits.Charges(handle.Key(), one)
 		charges[0].Handle = handle
-		return func(_ string, now time.Time) bool { return take(store, now, charges) }
+		return func(_ string, now time.Time) bool {
+			_, err := store.Take(context.Background(), now, charges)
+			return err == nil && charges[0].RetryAfter == 0
+		}
 	}, nothing
 }
 

@@ -100,6 +100,14 @@ func ours(limits *penstock.Limits, ownClock bool) (func() decide, func()) {
 	store := newStore()
 	return func() decide {
 		charges := limits.Charges("", one)
+		if len(charges) == 1 && !ownClock { // the leanest there is, of what is compared to the nanosecond
+			c := &charges[0]
+			return func(key string, now time.Time) bool {
+				c.Key = key
+				_, err := store.Take(context.Background(), now, charges)
+				return err == nil && c.RetryAfter == 0
+			}
+		}
 		return func(key string, now time.Time) bool {
 			if ownClock {
 				now = time.Time{}
