@@ -383,3 +383,39 @@ func TestCeilingUnderContention(t *testing.T) {
 	}
 	t.Logf("%d shared, %d refused, %+v", shared.Load(), full.Load(), s.Stats())
 }
+
+// TestIdleKeysLinger: keys whose buckets are full again at once are not dropped by
+// each other's return, but where room becomes scarce, of keys or of bytes, they
+// make it for those that come.
+func TestIdleKeysLinger(t *testing.T) {
+	fast := MustLimits(Limit{Unit: Requests, Amount: 1000, Window: time.Second, Algorithm: TokenBucket})
+	const keys = 4000
+	for _, tt := range []struct {
+		name   string
+		bounds MemoryOptions
+		all    bool // are there in the end
+	}{
+		{"ample", MemoryOptions{}, true},
+		{"many for the keys that there may be", MemoryOptions{MaxKeys: keys}, false},
+		{"many for the bytes that there may be", MemoryOptions{MaxBytes: 300 << 10}, false},
+		{"more than there may be", MemoryOptions{MaxKeys: keys / 4}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := NewMemoryStore(tt.bounds)
+			s.BornAt(noon.AddDate(0, 0, -1))
+			now := noon
+			for range 4 {
+				for i := range keys {
+					now = now.Add(10 * time.Microsecond)
+					if !take(t, s, now, fast.Charges(strconv.Itoa(i), Amounts{Requests: 1})...) {
+						t.Fatal("denied")
+					}
+				}
+				now = now.Add(time.Second)
+			}
+			if n := s.Stats(); (n.Keys == keys) != tt.all || n.Overflowed != 0 {
+				t.Errorf("%d of %d keys are there, and %d charges were shared", n.Keys, keys, n.Overflowed)
+			}
+		})
+	}
+}

@@ -54,6 +54,14 @@ func (b *budget) give(from, to pool, bytes int64) bool {
 	return true
 }
 
+// ample reports whether newcomers have a quarter left of what they may have.
+func (b *budget) ample() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	bound := b.most - b.reserve - b.most/8
+	return b.used[newcomers] <= bound/4*3
+}
+
 func (b *budget) sum() int64 { return b.used[newcomers] + b.used[moved] + b.used[kept] }
 
 // bytesAKept is what a reserved key is taken to need: its entry, its record and

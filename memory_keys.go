@@ -13,6 +13,11 @@ import (
 // than one, so that what is idle goes faster than new keys come.
 const sweepOnInsert = 4
 
+// lingering is how long, in microseconds, an insertion leaves keys alone on which
+// nothing is left any more, as long as there is ample room. Without it those whose
+// buckets are full again at once would drop each other: whoever comes back is new.
+const lingering = 10_000_000
+
 // insert makes a record for the key of the group, or finds the one that was
 // made meanwhile. It returns false when the key is new, has no room reserved,
 // and the store is full.
@@ -26,8 +31,12 @@ func (s *MemoryStore) insert(g *group, groups []group, m moment) bool {
 	if g.n = s.find(g.hashed); g.n != 0 {
 		return true
 	}
-	s.sweepSome(x, sweepOnInsert, groups, m)
 	from, bound := g.pool(), s.maxKeys.Load()-s.reserve.Load()
+	lately := m
+	if s.keys.Load() <= bound/4*3 && s.budget.ample() {
+		lately.now -= lingering
+	}
+	s.sweepSome(x, sweepOnInsert, groups, lately)
 	if from == kept {
 		bound = math.MaxInt64
 	}
