@@ -126,7 +126,7 @@ func (s *MemoryStore) decide(at time.Time, charges []Charge, take bool) (time.Ti
 	m := s.moment(at)
 	if at.IsZero() {
 		at = time.UnixMicro(m.now)
-		if len(charges) > 0 && s.quick(charges, m.now, take) {
+		if take && len(charges) == 1 && s.quickOne(charges, m.now) || len(charges) > 0 && s.quick(charges, m.now, take) {
 			return at, nil
 		}
 	}

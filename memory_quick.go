@@ -30,19 +30,17 @@ type spot struct {
 // Take implements [Store].
 func (s *MemoryStore) Take(_ context.Context, now time.Time, charges []Charge) (time.Time, error) {
 	us := now.UnixMicro()
-	if len(charges) == 1 && s.quickBucket(&charges[0], us-s.birth) {
-		return now, nil
-	}
-	if us != noTime && len(charges) > 0 && s.quick(charges, us, true) {
+	if us != noTime && (len(charges) == 1 && s.quickOne(charges, us) || len(charges) > 1 && s.quick(charges, us, true)) {
 		return now, nil
 	}
 	return s.decide(now, charges, true)
 }
 
-// quickBucket is quick for taking the commonest of decisions, one charge of a
-// bucket, which seek, foretell and fulfil would do as well.
-func (s *MemoryStore) quickBucket(c *Charge, since int64) bool {
-	if c.Limits == nil || since < 0 {
+// quickOne is quick for taking the commonest of decisions, one charge of a bucket or
+// a window. What seek, foretell and fulfil do comes to the same.
+func (s *MemoryStore) quickOne(charges []Charge, now int64) bool {
+	c := &charges[0]
+	if c.Limits == nil {
 		return false
 	}
 	lay := c.Limits.cached.Load()
@@ -64,12 +62,15 @@ func (s *MemoryStore) quickBucket(c *Charge, since int64) bool {
 		return false
 	}
 	sl := &slots[c.Index]
-	if sl.kind != kindBucket || uint64(c.Amount) > uint64(sl.whole) {
+	if uint64(c.Amount) > uint64(sl.whole) {
 		return false
 	}
-	w := h.word(sl.first)
+	if sl.kind != kindBucket {
+		return sl.kind != kindInFlight && s.quickWindow(c, sl, h, count, now) || s.quickFrom(charges, h, lay, count, now, true)
+	}
+	w, since := h.word(sl.first), now-s.birth
 	state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(w)), since)
-	if used < 0 {
+	if since < 0 || used < 0 {
 		return false
 	}
 	wait, done := time.Duration(0), false
@@ -92,14 +93,43 @@ func (s *MemoryStore) quickBucket(c *Charge, since int64) bool {
 	return done
 }
 
+// quickWindow is quickOne for a charge that fits into the newest step of a sliding
+// window, or into a fixed one that goes on.
+func (s *MemoryStore) quickWindow(c *Charge, sl *slot, h *head, count uint64, now int64) bool {
+	w := h.counter(sl)
+	w0, used := atomic.LoadUint64(&w[0]), int64(atomic.LoadUint64(&w[1]))
+	var ends int64
+	if sl.kind == kindSliding {
+		newest := int64(w0) >> 8
+		if ends = sl.sliding().Ends(newest); !sl.same(newest, int64(w0&0xff), used, now, c.Amount) {
+			return false
+		}
+	} else if ends = int64(w0); now >= ends || used > sl.amount-c.Amount {
+		return false
+	}
+	if c.Amount == 0 || !h.mu.LockUnchanged(count) {
+		return false
+	}
+	used += c.Amount
+	put(&w[1], uint64(used))
+	if sl.kind == kindSliding && w[2] != 0 {
+		newest := s.newest(w)
+		put(newest, *newest+uint64(c.Amount))
+	}
+	h.mu.UnlockTo(count + 2)
+	c.Used, c.RetryAfter, c.Reset, c.Shared = used, 0, duration(ends-now), false
+	return true
+}
+
 // quick decides the charges, of which there is at least one, and returns true, or
 // does nothing and returns false.
 func (s *MemoryStore) quick(charges []Charge, now int64, take bool) bool {
-	c := &charges[0]
-	h, lay, count := s.seek(c)
-	if h == nil || uint(c.Index) >= uint(len(lay.slots)) {
-		return false
-	}
+	h, lay, count := s.seek(&charges[0])
+	return h != nil && s.quickFrom(charges, h, lay, count, now, take)
+}
+
+// quickFrom is quick with the record that seek has found.
+func (s *MemoryStore) quickFrom(charges []Charge, h *head, lay *layout, count uint64, now int64, take bool) bool {
 	since := now - s.birth
 	n, fits := s.foretell(charges, lay.slots, h, since, take)
 	switch {
@@ -274,13 +304,17 @@ func (s *MemoryStore) foretellWindow(c *Charge, sl *slot, h *head, now int64, ta
 		w0 := atomic.LoadUint64(&w[0])
 		newest := int64(w0) >> 8
 		used, c.state = int64(atomic.LoadUint64(&w[1])), 0
-		if !sl.same(newest, int64(w0&0xff), used, now, c.Amount) {
+		ends = sl.sliding().Ends(newest)
+		switch {
+		case sl.same(newest, int64(w0&0xff), used, now, c.Amount):
+		case w0&0xff == 1 && used > sl.amount-c.Amount && c.Amount > 0 && now < ends: // all of it ends at once
+			wait = ends - now
+		default:
 			var one [1]uint64
 			st := s.load(w, &one)
 			used, wait = sl.sliding().Peek(&st, now, c.Amount, sl.amount)
 			c.state = movesOn
 		}
-		ends = sl.sliding().Ends(newest)
 	case kindFixed:
 		ends, used = int64(atomic.LoadUint64(&w[0])), int64(atomic.LoadUint64(&w[1]))
 		switch {

@@ -18,8 +18,8 @@ import (
 // the general way.
 func quickly(s *MemoryStore, charges []Charge, now time.Time, take bool) bool {
 	us := now.UnixMicro()
-	if take && len(charges) == 1 && s.quickBucket(&charges[0], us-s.birth) {
-		return true
+	if take && len(charges) == 1 {
+		return s.quickOne(charges, us)
 	}
 	return s.quick(charges, us, take)
 }
@@ -199,6 +199,9 @@ func TestQuickIsTheGeneralWay(t *testing.T) {
 					continue
 				}
 				decisions++
+				for i := range asked { // as they are when they were used before
+					asked[i].Status, asked[i].Shared = Status{Used: -1, Reset: 1, RetryAfter: 1}, true
+				}
 				if quickly(w.stores[0], asked, w.now, take) {
 					quick++
 				} else {
