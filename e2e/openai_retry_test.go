@@ -253,7 +253,7 @@ func TestOpenAIQueueFull(t *testing.T) {
 		_, err := call.do(t.Context(), client, ask)
 		wantOpenAI(t, err, record.only(t), openAIError{
 			Status: http.StatusTooManyRequests, Code: "queue_full", Type: "rate_limit_error",
-			Message: "The queue of waiting requests is full. Please retry after N seconds.",
+			Message: "The workers are busy, and this request cannot wait for its turn. Please retry after N seconds.",
 		})
 	}
 	client, record := newOpenAI(t, g, "sk-waits-full")

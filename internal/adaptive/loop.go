@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"sync"
@@ -38,6 +39,8 @@ type Config struct {
 	// Set is told the slots at the start, and whenever they have changed. It must
 	// not call the Loop.
 	Set func(slots int)
+	// Log is told once of each worker whose load cannot be seen. Nil: nobody is.
+	Log *slog.Logger
 }
 
 // Loop asks the workers every Tick, and sets the slots. Its methods may be called by
@@ -58,12 +61,16 @@ type way struct {
 	signal Signal // for which it is known
 	page   string // that tells its load; empty: none is known
 	idle   int    // ticks for which it is not asked, since it is silent
+	blind  string // why its load cannot be seen; empty: it can, or it is away
 }
 
 const metricsPage, queuePage = "/metrics", "/queue"
 
 // New returns a loop that is not running yet. It has told nobody the slots so far.
 func New(c Config) *Loop {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 	l := &Loop{config: c, control: NewController(c.Options), options: c.Options}
 	l.slots.Store(int64(l.control.Slots()))
 	return l
@@ -146,9 +153,19 @@ func (l *Loop) ask(ctx context.Context, signal Signal) []Signals {
 		})
 	}
 	all.Wait()
+	before := l.ways
 	l.ways = make(map[string]way, len(targets)) // of those there are
 	for i := range targets {
-		l.ways[workers[i].Worker] = ways[i]
+		name, is := workers[i].Worker, ways[i]
+		was := before[name]
+		l.ways[name] = is
+		if is.blind != "" && (was.blind == "" || was.signal != is.signal) {
+			level := slog.LevelWarn
+			if signal == Auto && workers[i].State == Silent {
+				level = slog.LevelInfo // there are its streams
+			}
+			l.config.Log.Log(ctx, level, "adaptive slots cannot see the load of the worker", "worker", name, "why", is.blind)
+		}
 	}
 	return workers
 }
@@ -173,7 +190,10 @@ func (l *Loop) askWorker(ctx context.Context, t Target, w way, signal Signal) (S
 	}
 	for _, page := range pages {
 		switch s, err := l.read(ctx, t, page); {
+		case errors.Is(err, errAway):
+			return Signals{}, w
 		case err != nil:
+			w.blind = err.Error()
 			return Signals{}, w
 		case s.State == Told:
 			return s, way{signal: signal, page: page}
@@ -182,8 +202,18 @@ func (l *Loop) askWorker(ctx context.Context, t Target, w way, signal Signal) (S
 	if w.page != "" { // it has been exchanged for another: look anew
 		return Signals{}, way{signal: signal}
 	}
-	return Signals{State: Silent}, way{signal: signal, idle: askAgain}
+	return Signals{State: Silent}, way{signal: signal, idle: askAgain, blind: silence[signal]}
 }
+
+// silence is what it means that a worker tells nothing.
+var silence = [...]string{
+	Auto:    "it has no vLLM's or SGLang's metrics at /metrics and no ComfyUI's queue at /queue: slots follow the time to the first token of its streams, and stay as they are where nothing is streamed",
+	Metrics: "it has no vLLM's or SGLang's metrics at /metrics: turn them on there, or set admission.adaptive.signal to auto; until then slots stay as they are",
+	Queue:   "it has no ComfyUI's queue at /queue: set admission.adaptive.signal to auto; until then slots stay as they are",
+}
+
+// errAway is of a worker that is not there, or too busy: others say so in the log.
+var errAway = errors.New("adaptive: the worker cannot say now")
 
 // read reads a page of a worker. Who refuses to show it is silent.
 func (l *Loop) read(ctx context.Context, t Target, page string) (Signals, error) {
@@ -198,7 +228,7 @@ func (l *Loop) read(ctx context.Context, t Target, page string) (Signals, error)
 	}
 	resp, err := l.config.Transport.RoundTrip(r)
 	if err != nil {
-		return Signals{}, err
+		return Signals{}, errAway
 	}
 	defer func() {
 		_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // read to its end, the connection is used again
@@ -206,7 +236,7 @@ func (l *Loop) read(ctx context.Context, t Target, page string) (Signals, error)
 	}()
 	switch {
 	case resp.StatusCode >= 500, resp.StatusCode == http.StatusTooManyRequests:
-		return Signals{}, errors.New("adaptive: the worker cannot say now")
+		return Signals{}, errAway
 	case resp.StatusCode != http.StatusOK:
 		return Signals{State: Silent}, nil
 	case page == metricsPage:

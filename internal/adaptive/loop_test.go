@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -81,6 +82,7 @@ func TestAsk(t *testing.T) {
 	broken := func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "vllm:num_requests_running x\n")
 	}
+	page := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }
 	type step struct {
 		worker http.HandlerFunc
 		signal Signal
@@ -106,6 +108,8 @@ func TestAsk(t *testing.T) {
 		{"who is not there is unread", []step{{nil, Auto, "/metrics", Signals{}}, {vllm, Auto, "/metrics", told(3, 1)}, {nil, Auto, "/metrics", Signals{}}, {vllm, Auto, "/metrics", told(3, 1)}}},
 		{"who fails is", []step{{refuses(503), Auto, "/metrics", Signals{}}, {refuses(429), Auto, "/metrics", Signals{}}, {broken, Auto, "/metrics", Signals{}}}},
 		{"who refuses is silent", []step{{refuses(401), Auto, "/metrics /queue", Signals{State: Silent}}, {vllm, Auto, "", Signals{State: Silent}}}},
+		{"who shows one page for all is", []step{{page, Auto, "/metrics /queue", Signals{State: Silent}}}},
+		{"a page in the place of a queue is for a while", []step{{comfy, Auto, "/metrics /queue", told(1, 2)}, {page, Auto, "/queue", Signals{}}, {comfy, Auto, "/metrics /queue", told(1, 2)}}},
 		{"who redirects is", []step{{refuses(307), Auto, "/metrics /queue", Signals{State: Silent}}}},
 		{"another worker at the same address", []step{
 			{vllm, Auto, "/metrics", told(3, 1)},
@@ -167,6 +171,59 @@ func TestAskAgain(t *testing.T) {
 	targets = nil
 	if l.ask(t.Context(), Auto); len(l.ways) != 0 {
 		t.Errorf("%v", l.ways)
+	}
+}
+
+// TestBlind: of a worker whose load cannot be seen the log says so, why, and what to
+// do, once until it can be seen.
+func TestBlind(t *testing.T) {
+	const (
+		none    = "it has no vLLM's or SGLang's metrics at /metrics"
+		auto    = none + " and no ComfyUI's queue at /queue: slots follow the time to the first token of its streams, and stay as they are where nothing is streamed"
+		metric  = none + ": turn them on there, or set admission.adaptive.signal to auto; until then slots stay as they are"
+		noQueue = "it has no ComfyUI's queue at /queue: set admission.adaptive.signal to auto; until then slots stay as they are"
+		noSense = "adaptive: metrics: vllm:num_requests_running is NaN"
+	)
+	vllm := tells("/metrics", metrics(3, 1))
+	odd := tells("/metrics", "vllm:num_requests_running NaN\n")
+	busy := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }
+	h := newHouse()
+	var told strings.Builder
+	l := New(Config{Transport: h, Targets: func() []Target { return []Target{target("http://w")} }, Log: slog.New(slog.NewTextHandler(&told, nil))})
+	for i, s := range []struct {
+		worker http.HandlerFunc
+		signal Signal
+		ticks  int
+		want   string
+	}{
+		{http.NotFound, Auto, 2*askAgain + 3, auto},
+		{http.NotFound, Metrics, 2, metric},
+		{http.NotFound, Queue, 2, noQueue},
+		{vllm, Auto, 1, ""},
+		{odd, Auto, 3, noSense},
+		{vllm, Auto, 1, ""},
+		{odd, Auto, 1, noSense},
+		{vllm, Metrics, 1, ""},
+		{nil, Metrics, 3, ""}, // the pool says that
+		{busy, Metrics, 3, ""},
+		{vllm, Metrics, 1, ""},
+	} {
+		told.Reset()
+		h.workers["w"] = s.worker
+		for range s.ticks {
+			l.ask(t.Context(), s.signal)
+		}
+		want := ""
+		if s.want != "" {
+			level := "WARN"
+			if s.want == auto {
+				level = "INFO"
+			}
+			want = fmt.Sprintf("level="+level+" msg=\"adaptive slots cannot see the load of the worker\" worker=http://w why=%q\n", s.want)
+		}
+		if _, got, _ := strings.Cut(told.String(), " "); got != want {
+			t.Errorf("step %d: the log says %s, want %s", i, got, want)
+		}
 	}
 }
 

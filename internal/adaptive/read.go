@@ -115,11 +115,19 @@ func ourLines(body io.Reader) (*bytes.Buffer, error) {
 }
 
 // readQueue reads ComfyUI's queue. Of one that is longer than what is read, those
-// jobs count that were read. Signals are Silent where it is no such queue.
+// jobs count that were read. Signals are Silent where it is no such queue, such as
+// a page that is shown for every path.
 func readQueue(body io.Reader) (Signals, error) {
 	limited := &io.LimitedReader{R: body, N: maxBody}
 	s := Signals{State: Silent}
 	d := json.NewDecoder(limited)
+	switch t, err := d.Token(); {
+	case err == nil && t == json.Delim('{'):
+	case err == nil, err == io.EOF, errors.As(err, new(*json.SyntaxError)):
+		return s, nil
+	default:
+		return Signals{}, fmt.Errorf("adaptive: queue: %w", err)
+	}
 	err := readObject(d, func(key string) (*int, bool) {
 		switch key {
 		case "queue_running":
@@ -136,7 +144,7 @@ func readQueue(body io.Reader) (Signals, error) {
 	return s, nil
 }
 
-// readObject reads one object. Where count has a number for a key, its value must
+// readObject reads one object, whose brace has been read. Where count has a number for a key, its value must
 // be a list, whose elements are counted there one by one.
 func readObject(d *json.Decoder, count func(key string) (*int, bool)) error {
 	wrong := func(err error) error {
@@ -144,9 +152,6 @@ func readObject(d *json.Decoder, count func(key string) (*int, bool)) error {
 			err = errors.New("not an object of lists")
 		}
 		return fmt.Errorf("adaptive: queue: %w", err)
-	}
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return wrong(err)
 	}
 	for d.More() {
 		t, err := d.Token()

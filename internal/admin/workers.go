@@ -95,6 +95,10 @@ func parseChange(body io.Reader) (change, error) {
 	d := json.NewDecoder(body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
+		// Of a wrong type the error names ours, which say nothing to who reads it.
+		if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
+			err = fmt.Errorf("no %s belongs at byte %d", wrong.Value, wrong.Offset)
+		}
 		return change{}, fmt.Errorf("%w: write %s", err, changeForm)
 	}
 	if _, err := d.Token(); err != io.EOF {

@@ -74,7 +74,10 @@ func TestChangeOfWorkers(t *testing.T) {
 		{`{"drain":"a"}]`, ``, one},
 		{`{"drop":"a"}`, ``, `400 {"error":"json: unknown field \"drop\"` + form},
 		{`{"add":{"url":"a","key":"b"}}`, ``, `400 {"error":"json: unknown field \"key\"` + form},
-		{`{"drain":1}`, ``, `400 {"error":"json: cannot unmarshal number into Go struct field change.drain of type string` + form},
+		{`{"drain":1}`, ``, `400 {"error":"no number belongs at byte 10` + form},
+		{`[]`, ``, `400 {"error":"no array belongs at byte 1` + form},
+		{`{"add":"http://a"}`, ``, `400 {"error":"no string belongs at byte 17` + form},
+		{`{"add":{"url":"http://a","weight":1.5}}`, ``, `400 {"error":"no number 1.5 belongs at byte 37` + form},
 		{`{"drain":"` + strings.Repeat("a", mostChange) + `"}`, ``, `400 {"error":"http: request body too large` + form},
 	} {
 		f := &fleet{}

@@ -105,7 +105,7 @@ var dialects = []struct{ name, path, body string }{
 // TestQueueDenialsOfDialects pins what the queue's denials are in each dialect:
 // at once where it is full, and after the timeout, with and without bodies.
 func TestQueueDenialsOfDialects(t *testing.T) {
-	const full, late = "The queue of waiting requests is full. Please retry after 1 seconds.", "This request waited in the queue for as long as it may. Please retry after 1 seconds."
+	const full, late = "The workers are busy, and this request cannot wait for its turn. Please retry after 1 seconds.", "This request waited in the queue for as long as it may. Please retry after 1 seconds."
 	want := map[string][2]string{
 		"openai": {
 			`{"error":{"message":"` + full + `","type":"rate_limit_error","code":"queue_full","retry_after":1}}`,

@@ -255,6 +255,8 @@ func TestClosedRoutes(t *testing.T) {
 		"/slots/1": true, "/slots%2F1": true, "/slots/1?action=save": true, "/api/pull": true,
 		"/metrics/x": false, "/internal/logs": false, "/api/internal/logs": false, "/api%2Finternal/logs": false, "/slots": false, "/api/delete": false,
 		"/v1/load_lora_adapter": false, "/flush_cache": false, "/invocations": false, "/sleep;": false,
+		"/models/load": false, "/models/unload": false, "/pause_generation": false, "/update_weights": false, "/update_weights_from_ipc": false,
+		"/send_weights_to_remote_instance": false, "/clear_hicache_storage_backend": false, "/vertex_generate": false,
 	} {
 		for r, status := range map[*rig]int{closedBy: 404, opened: map[bool]int{true: 200, false: 404}[open]} {
 			before := worker.Stats().Requests

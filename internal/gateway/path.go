@@ -187,16 +187,20 @@ var closed = routes(
 	"/load", "/sleep", "/wake_up", "/is_sleeping", "/pause", "/resume", "/is_paused", "/server_info", "/collective_rpc",
 	"/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache", "/start_profile", "/stop_profile",
 	"/scale_elastic_ep", "/is_scaling_elastic_ep", "/v1/load_lora_adapter", "/v1/unload_lora_adapter",
+	"/init_weight_transfer_engine", "/start_weight_update", "/update_weights", "/finish_weight_update",
 	"/invocations", // any endpoint by another name
 	// SGLang
 	"/flush_cache", "/get_server_info", "/get_internal_state", "/set_internal_state", "/get_load", "/abort_request",
 	"/open_session", "/close_session", "/configure_logging", "/slow_down", "/freeze_gc",
 	"/release_memory_occupation", "/resume_memory_occupation", "/get_weights_by_name",
 	"/update_weights_from_disk", "/update_weights_from_tensor", "/update_weights_from_distributed",
+	"/update_weights_from_ipc", "/update_weight_version", "/pause_generation", "/continue_generation",
 	"/init_weights_update_group", "/destroy_weights_update_group", "/load_lora_adapter", "/unload_lora_adapter",
+	"/init_weights_send_group_for_remote_instance", "/send_weights_to_remote_instance", "/clear_hicache_storage_backend",
 	"/start_expert_distribution_record", "/stop_expert_distribution_record", "/dump_expert_distribution_record",
+	"/vertex_generate", // /generate by another name
 	// llama.cpp
-	"/slots", "/slots/*", "/lora-adapters",
+	"/slots", "/slots/*", "/lora-adapters", "/models/load", "/models/unload",
 	// Ollama
 	"/api/create", "/api/delete", "/api/pull", "/api/push", "/api/copy", "/api/blobs/*",
 )

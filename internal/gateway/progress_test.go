@@ -210,7 +210,7 @@ func TestProgressPushedOut(t *testing.T) {
 			second := r.ask(client, "POST", s.path, s.body, key...).headers()
 			reads(t, second.Body, ": queue position 2\n\n")
 			other := r.ask(client, "GET", "/b", "")
-			want := s.event("queue_full", "The queue of waiting requests is full. Please retry after 1 seconds.", "rate_limit_error", "rate_limit_error")
+			want := s.event("queue_full", "The workers are busy, and this request cannot wait for its turn. Please retry after 1 seconds.", "rate_limit_error", "rate_limit_error")
 			got := readAll(second)
 			if got.body != want || got.err == nil {
 				t.Errorf("it reads %s and %v\nwant, and then a cut, %s", got.body, got.err, want)

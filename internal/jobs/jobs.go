@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -21,11 +22,12 @@ const (
 	// A worker's queue is read soon after a job was added, and less often the
 	// longer nothing is added.
 	soonest, latest = 50 * time.Millisecond, time.Second
-	// patience is how long a worker may take to tell its queue. One that loads a
-	// model tells nothing for that time.
+	// patience is how long a worker may take to tell its queue: one that loads a
+	// model tells nothing for that time. Where nothing else comes for so long than
+	// errors, and what is no queue, the jobs count as lost.
 	patience = 10 * time.Second
-	// refusals is after how many reads in a row that failed the jobs count as
-	// lost: a worker that was started anew has forgotten them.
+	// refusals is after how many reads in a row at which nobody listened they do so
+	// at once: the worker is dead, and its jobs with it.
 	refusals = 3
 	// mostBytes bounds a queue as told: it holds the whole graph of each job.
 	mostBytes = 32 << 20
@@ -114,7 +116,9 @@ func (w *Watcher) Stop() {
 
 // watch looks after the jobs of one worker until there are none.
 func (w *Watcher) watch(key string, l *line) {
-	pause, failed := soonest, 0
+	pause := soonest
+	var failing time.Time // since when it tells no queue; zero while it does
+	refused := 0          // how many times in a row
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for {
@@ -131,14 +135,18 @@ func (w *Watcher) watch(key string, l *line) {
 		asked := time.Now()
 		there, err := w.ask(l)
 		switch {
-		case w.ctx.Err() != nil, err == nil:
-			failed = 0
-		case !isTimeout(err):
-			failed++
+		case err == nil, isTimeout(err):
+			failing = time.Time{}
+		case failing.IsZero():
+			failing = asked
 		}
+		if refused++; !errors.Is(err, syscall.ECONNREFUSED) {
+			refused = 0
+		}
+		lost := refused >= refusals || !failing.IsZero() && asked.Sub(failing) >= patience
 		if w.end(key, l, func(j *job) bool {
 			switch {
-			case w.ctx.Err() != nil, failed >= refusals, !asked.Before(j.until):
+			case w.ctx.Err() != nil, lost, !asked.Before(j.until):
 				return true
 			case err != nil || !j.since.Before(asked):
 				return false // not known

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -162,18 +163,18 @@ func TestUpperBound(t *testing.T) {
 }
 
 func TestLostJobs(t *testing.T) {
-	refused := errors.New("connection refused")
+	refused := fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
 	for name, c := range map[string]struct {
 		answer func(r *http.Request) (int, string, error)
 		want   []string
 	}{
 		"dead":     {func(*http.Request) (int, string, error) { return 0, "", refused }, []string{"one 350ms"}},
-		"no queue": {func(*http.Request) (int, string, error) { return 404, `{"detail": "Not Found"}`, nil }, []string{"one 350ms"}},
-		"no JSON":  {func(*http.Request) (int, string, error) { return 200, `<html>`, nil }, []string{"one 350ms"}},
+		"no queue": {func(*http.Request) (int, string, error) { return 404, `{"detail": "Not Found"}`, nil }, []string{"one 10.55s"}},
+		"no JSON":  {func(*http.Request) (int, string, error) { return 200, `<html>`, nil }, []string{"one 10.55s"}},
 		"no ids": {func(*http.Request) (int, string, error) {
 			return 200, `{"queue_running": [[1]], "queue_pending": []}`, nil
-		}, []string{"one 350ms"}},
-		"half a queue":     {func(*http.Request) (int, string, error) { return 200, `{"queue_running": []}`, nil }, []string{"one 350ms"}},
+		}, []string{"one 10.55s"}},
+		"half a queue":     {func(*http.Request) (int, string, error) { return 200, `{"queue_running": []}`, nil }, []string{"one 10.55s"}},
 		"busy for a while": {func(r *http.Request) (int, string, error) { <-r.Context().Done(); return 0, "", r.Context().Err() }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -187,20 +188,41 @@ func TestLostJobs(t *testing.T) {
 	}
 }
 
-// TestOneFailureIsNoLoss: a worker that tells its queue again has kept the jobs.
-func TestOneFailureIsNoLoss(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
-		n := 0
-		r.answer = func(*http.Request) (int, string, error) {
-			if n++; n%refusals != 0 {
-				return 0, "", errors.New("connection reset")
-			}
-			return 200, `{"queue_running": [` + entryOf("one") + `], "queue_pending": []}`, nil
+// TestTroubleIsNoLoss: a worker that tells its queue again has kept the jobs, and
+// so has one of whose queue a proxy in front of it says nothing for a while.
+func TestTroubleIsNoLoss(t *testing.T) {
+	for name, answer := range map[string]func() (int, string, error){
+		"reset":     func() (int, string, error) { return 0, "", errors.New("connection reset") },
+		"a gateway": func() (int, string, error) { return 502, "<html>Bad Gateway</html>", nil },
+		"nobody":    nobodyThenReset(),
+		"an error":  func() (int, string, error) { return 500, "{}", nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				start := time.Now()
+				r.answer = func(*http.Request) (int, string, error) {
+					if time.Since(start)%(patience+2*latest) < patience {
+						return answer()
+					}
+					return 200, `{"queue_running": [` + entryOf("one") + `], "queue_pending": []}`, nil
+				}
+				r.hold(workerA, "one", time.Hour)
+				time.Sleep(time.Minute)
+				r.want(t, 1)
+			})
+		})
+	}
+}
+
+// nobodyThenReset is a worker at which, of three times, nobody listens twice.
+func nobodyThenReset() func() (int, string, error) {
+	n := 0
+	return func() (int, string, error) {
+		if n++; n%refusals == 0 {
+			return 0, "", errors.New("connection reset")
 		}
-		r.hold(workerA, "one", time.Hour)
-		time.Sleep(time.Minute)
-		r.want(t, 1)
-	})
+		return 0, "", syscall.ECONNREFUSED
+	}
 }
 
 func TestWorkersAreWatchedApart(t *testing.T) {

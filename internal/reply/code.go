@@ -70,7 +70,7 @@ var rows = [...]row{
 		name: "queue_full", status: http.StatusTooManyRequests,
 		openAI: "rate_limit_error", anthropic: "rate_limit_error", google: "RESOURCE_EXHAUSTED",
 		wait: true, limiter: true,
-		message: "The queue of waiting requests is full.",
+		message: "The workers are busy, and this request cannot wait for its turn.",
 	},
 	QueueTimeout: {
 		name: "queue_timeout", status: http.StatusRequestTimeout,

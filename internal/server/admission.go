@@ -88,6 +88,7 @@ func (s *Server) newLoop(o adaptive.Options) *adaptive.Loop {
 			return q.InFlight, q.Waiting
 		},
 		Set: func(slots int) { s.line.set(loop, slots) },
+		Log: s.log,
 	})
 	return loop
 }

@@ -176,7 +176,7 @@ func TestQueue(t *testing.T) {
 	eventually(t, "a hundred wait", func() bool { return r.queue.Stats().Waiting == inLine })
 	a := r.chat("m", 1, 1)
 	r.want("one more", a, 429, "Retry-After: 1")
-	r.wantBody("one more", a, `{"error":{"message":"The queue of waiting requests is full. Please retry after 1 seconds.","type":"rate_limit_error","code":"queue_full","retry_after":1}}`)
+	r.wantBody("one more", a, `{"error":{"message":"The workers are busy, and this request cannot wait for its turn. Please retry after 1 seconds.","type":"rate_limit_error","code":"queue_full","retry_after":1}}`)
 	leave()
 	wg.Wait()
 	r.settled()

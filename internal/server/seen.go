@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/admin"
+	"github.com/penstock-dev/penstock/internal/config"
 	"github.com/penstock-dev/penstock/internal/telemetry"
 	"github.com/penstock-dev/penstock/internal/traffic"
 	"github.com/penstock-dev/penstock/internal/workers"
@@ -73,12 +73,12 @@ func (s *Server) listWorkers() (shown []admin.Worker) {
 }
 
 // addWorker adds a worker until the next reload.
-func (s *Server) addWorker(raw string, weight int, models []string) error {
-	u, err := url.Parse(raw)
+func (s *Server) addWorker(url string, weight int, models []string) error {
+	w, err := config.ParseWorker(url, int64(weight), models)
 	if err != nil {
-		u = nil // its error quotes the URL, which may hold a password
+		return err
 	}
-	return s.pool.Add(workers.Worker{URL: u, Weight: weight, Models: models})
+	return s.pool.Add(workers.Worker{URL: w.URL, Weight: int(w.Weight), Models: w.Models})
 }
 
 // Hits returns the denials so far, by rule and listed key.

@@ -50,8 +50,12 @@ func TestWorkersByHand(t *testing.T) {
 	a := r.admin("GET", "/readyz")
 	r.want("none is left to be asked", a, 503)
 	r.wantBody("none is left to be asked", a, `{"error":"no worker can be reached"}`)
-	post(`{"add":{"url":"http://user:secret@%zz"}}`, `400 {"error":"a worker's URL is written as http://10.0.0.7:8000"}`)
+	post(`{"add":{"url":"http://user:secret@%zz"}}`, `400 {"error":"url: expected a URL such as http://10.0.0.7:8000"}`)
+	post(`{"add":{"url":"http://h:99999"}}`, `400 {"error":"url: a host is an address or a name, and a port a number from 1 to 65535"}`)
+	post(`{"add":{"url":"http://h","weight":1001}}`, `400 {"error":"weight: expected a whole number from 1 to 1000, got 1001"}`)
+	post(`{"add":{"url":"http://h","models":[""]}}`, `400 {"error":"models: a model without a name: write * for every model"}`)
 	r.reload("log: {level: info}")
+	post(fmt.Sprintf(`{"add":{"url":%q}}`, own+"/"), `400 {"error":"this worker is there already: drain it first, or change it in the configuration and reload"}`)
 	if got, want := states(), "up "+own+"\n"; got != want {
 		t.Errorf("workers %q after a reload, want %q", got, want)
 	}

@@ -16,7 +16,7 @@ const mostRate = 1_000_000 * PerSecond
 
 // ParseRate reads a decimal number of requests a second, from 0.001 to a million.
 func ParseRate(s string) (Rate, error) {
-	wrong := fmt.Errorf("expected requests a second, from 0.001 to %v, such as 50 or 12.5; got %q", mostRate, s)
+	wrong := fmt.Errorf("expected requests a second, from 0.001 to %v and with at most 3 decimals, such as 50 or 12.5; got %q", mostRate, s)
 	whole, places, point := strings.Cut(s, ".")
 	if point && places == "" || len(places) > 3 || strings.ContainsAny(s, "+-_") {
 		return 0, wrong

@@ -121,7 +121,7 @@ func TestParseRate(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", ".", ".5", "5.", "0", "0.000", "0.0001", "1.2345", "1000000.001", "-1", "+1", "1.-5", "1.+5", "1_000", "1e3", "1,5", " 1", "0x10", "1.5.5", "99999999999999999999", "one"} {
-		want := fmt.Sprintf("expected requests a second, from 0.001 to 1000000, such as 50 or 12.5; got %q", text)
+		want := fmt.Sprintf("expected requests a second, from 0.001 to 1000000 and with at most 3 decimals, such as 50 or 12.5; got %q", text)
 		if got, err := ParseRate(text); err == nil || err.Error() != want || got != 0 {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}

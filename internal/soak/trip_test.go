@@ -70,7 +70,7 @@ var own = []struct {
 	message string
 	outcome
 }{
-	{429, "The queue of waiting requests is full.", queueFull},
+	{429, "The workers are busy, and this request cannot wait for its turn.", queueFull},
 	{429, "Rate limit exceeded", denied},
 	{429, "at most", tooLarge},
 	{408, "waited in the queue", queueLate},

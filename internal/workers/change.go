@@ -2,29 +2,20 @@ package workers
 
 import (
 	"errors"
+	"net/url"
 	"slices"
 )
 
 // errUnknown is of a URL that no worker has.
-var errUnknown = errors.New("no worker has this URL: write it as the list of workers does")
+var errUnknown = errors.New("no worker has this URL: GET /workers lists them")
 
 // Add adds a worker to those that there are, until the next Update. One that is
-// drained or removed and still there is taken back, as it is given here.
+// drained or removed and still there is taken back, as it is given here. Its error
+// is for the operator to read.
 func (p *Pool) Add(add Worker) error {
-	u := add.URL
-	switch {
-	case u == nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Opaque != "":
-		return errors.New("a worker's URL is written as http://10.0.0.7:8000")
-	case u.User != nil:
-		return errors.New("a worker's URL has no name and password in it: remove them, they would end up in logs")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return errors.New("a worker's URL ends with its path: remove the ? or # and what follows")
-	case add.Weight < 0:
-		return errors.New("a worker's weight is a positive number; without one it is 1")
-	}
 	p.mu.Lock()
 	defer p.unlock()
-	w := p.find(u.String())
+	w := p.find(add.URL.String())
 	switch {
 	case w == nil:
 		w = p.newWorker(add)
@@ -42,10 +33,10 @@ func (p *Pool) Add(add Worker) error {
 // Drain lets a worker end the requests that it has, and gives it no new ones,
 // until it is added again or the next Update. It is known by its URL as Stats
 // has it.
-func (p *Pool) Drain(url string) error {
+func (p *Pool) Drain(u string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w := p.find(url)
+	w := p.find(u)
 	if w == nil {
 		return errUnknown
 	}
@@ -55,9 +46,9 @@ func (p *Pool) Drain(url string) error {
 
 // Remove drains a worker and forgets it when its last request has ended, and
 // nobody keeps it.
-func (p *Pool) Remove(url string) error {
+func (p *Pool) Remove(u string) error {
 	p.mu.Lock()
-	w := p.find(url)
+	w := p.find(u)
 	if w == nil {
 		p.mu.Unlock()
 		return errUnknown
@@ -71,9 +62,15 @@ func (p *Pool) Remove(url string) error {
 	return nil
 }
 
-// find returns the worker with a URL; nil if there is none. The lock is held.
-func (p *Pool) find(url string) *worker {
-	i := slices.IndexFunc(p.workers, func(w *worker) bool { return w.key == url || w.url.Redacted() == url })
+// find returns the worker with a URL, however written; nil if there is none. The
+// lock is held.
+func (p *Pool) find(s string) *worker {
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil
+	}
+	key := keyOf(u)
+	i := slices.IndexFunc(p.workers, func(w *worker) bool { return w.key == key })
 	if i < 0 {
 		return nil
 	}

@@ -110,32 +110,52 @@ func TestAdd(t *testing.T) {
 	}
 }
 
-func TestChangeErrors(t *testing.T) {
-	p := newPool(t, dead(t, 1)...)
-	add := func(url string, weight int) error { return p.Add(Worker{URL: mustParse(t, url), Weight: weight}) }
-	for _, tt := range []struct {
-		err  error
-		want string
-	}{
-		{p.Drain("http://other.test"), "no worker has this URL: write it as the list of workers does"},
-		{p.Remove(""), "no worker has this URL: write it as the list of workers does"},
-		{p.Add(Worker{}), "a worker's URL is written as http://10.0.0.7:8000"},
-		{add("ftp://a.test", 0), "a worker's URL is written as http://10.0.0.7:8000"},
-		{add("http:a.test", 0), "a worker's URL is written as http://10.0.0.7:8000"},
-		{add("http://:80", 0), "a worker's URL is written as http://10.0.0.7:8000"},
-		{add("http://u:secret@a.test", 0), "a worker's URL has no name and password in it: remove them, they would end up in logs"},
-		{add("http://a.test?x", 0), "a worker's URL ends with its path: remove the ? or # and what follows"},
-		{add("http://a.test?", 0), "a worker's URL ends with its path: remove the ? or # and what follows"},
-		{add("http://a.test#x", 0), "a worker's URL ends with its path: remove the ? or # and what follows"},
-		{add("http://a.test", -1), "a worker's weight is a positive number; without one it is 1"},
-		{add(dead(t, 1)[0].URL.String(), 1), "this worker is there already: drain it first, or change it in the configuration and reload"},
+// TestOneWorkerHoweverWritten: a worker is one worker by all its URLs.
+func TestOneWorkerHoweverWritten(t *testing.T) {
+	for _, same := range [][]string{
+		{"http://a.test", "http://a.test/", "HTTP://A.test:80", "http://a.test:80//"},
+		{"https://a.test/base", "https://a.test:443/base/", "https://A.TEST/base"},
 	} {
-		if tt.err == nil || tt.err.Error() != tt.want {
-			t.Errorf("%v, want %s", tt.err, tt.want)
+		for _, first := range same {
+			p := newPool(t)
+			if err := p.Add(Worker{URL: mustParse(t, first)}); err != nil {
+				t.Fatal(err)
+			}
+			for _, again := range same {
+				err := p.Add(Worker{URL: mustParse(t, again)})
+				if want := "this worker is there already: drain it first, or change it in the configuration and reload"; err == nil || err.Error() != want {
+					t.Errorf("%s after %s: %v, want %s", again, first, err, want)
+				}
+				if err := p.Drain(again); err != nil {
+					t.Errorf("drain %s: %v", again, err)
+				}
+				if err := p.Add(Worker{URL: mustParse(t, again)}); err != nil {
+					t.Errorf("%s is not taken back: %v", again, err)
+				}
+				p.Update([]Worker{{URL: mustParse(t, again)}, {URL: mustParse(t, first)}}, Policy{})
+				if s := p.Stats(); len(s) != 1 || s[0].URL != mustParse(t, first).String() {
+					t.Errorf("%+v after an update, want the one that was there", s)
+				}
+			}
+			if err := p.Remove(same[len(same)-1]); err != nil || len(p.Stats()) != 0 {
+				t.Errorf("%v, and %d workers are left", err, len(p.Stats()))
+			}
 		}
 	}
-	if len(p.Stats()) != 1 {
-		t.Errorf("%d workers after errors, want 1", len(p.Stats()))
+}
+
+func TestUnknownWorkers(t *testing.T) {
+	p := newPool(t, dead(t, 1)...)
+	for _, url := range []string{"", "http://other.test", "http://%zz", p.Stats()[0].URL + "/base"} {
+		for _, change := range []func(string) error{p.Drain, p.Remove} {
+			err := change(url)
+			if want := "no worker has this URL: GET /workers lists them"; err == nil || err.Error() != want {
+				t.Errorf("%q: %v, want %s", url, err, want)
+			}
+		}
+	}
+	if len(p.Stats()) != 1 || p.Stats()[0].State == Draining {
+		t.Errorf("%+v after errors", p.Stats())
 	}
 }
 

@@ -17,7 +17,7 @@ type own struct{ pool *Pool }
 
 // RoundTrip implements http.RoundTripper.
 func (o own) RoundTrip(req *http.Request) (*http.Response, error) {
-	transport, bearer := o.pool.transportTo(req.URL.String())
+	transport, bearer := o.pool.transportTo(keyOf(req.URL))
 	if transport == nil {
 		return nil, fmt.Errorf("workers: %s is of none; add it to workers", req.URL.Redacted())
 	}
@@ -27,16 +27,15 @@ func (o own) RoundTrip(req *http.Request) (*http.Response, error) {
 	return transport.RoundTrip(req)
 }
 
-// transportTo returns how the worker is reached that a URL is of; nil where there
-// is none.
+// transportTo returns how the worker is reached that the keyOf a URL is of; nil where
+// there is none.
 func (p *Pool) transportTo(target string) (transport *http.Transport, bearer string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	longest := -1 // of several behind one host
 	for _, w := range slices.Concat(p.workers, p.kept) {
-		base := strings.TrimSuffix(w.key, "/")
-		if rest, ok := strings.CutPrefix(target, base); ok && strings.HasPrefix(rest, "/") && len(base) > longest {
-			longest, transport, bearer = len(base), w.transport, w.bearer
+		if rest, ok := strings.CutPrefix(target, w.key); ok && strings.HasPrefix(rest, "/") && len(w.key) > longest {
+			longest, transport, bearer = len(w.key), w.transport, w.bearer
 		}
 	}
 	return transport, bearer

@@ -3,9 +3,11 @@ package workers
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +52,7 @@ func (b Breaker) String() string { return [...]string{"closed", "open", "half-op
 // worker is one server. Each has its own transports, so that the connections of
 // one can be closed without touching those of another.
 type worker struct {
-	key   string // the URL, by which Update finds it again
+	key   string // keyOf its URL, by which it is found again
 	url   *url.URL
 	http1 *http1        // for what is plain; nil: for nothing
 	poke  chan struct{} // asks for a check now
@@ -101,10 +103,23 @@ type standing struct {
 	resting  bool // until restUntil
 }
 
+// keyOf is what all ways to write a worker's URL have in common.
+func keyOf(u *url.URL) string {
+	port := u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "https":
+		port = "443"
+	default:
+		port = "80"
+	}
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port) + strings.TrimRight(u.EscapedPath(), "/")
+}
+
 // newWorker returns a worker of which nothing is known yet.
 func (p *Pool) newWorker(add Worker) *worker {
 	return &worker{
-		key:      add.URL.String(),
+		key:      keyOf(add.URL),
 		url:      add.URL,
 		http1:    newHTTP1(add.URL, p.options),
 		poke:     make(chan struct{}, 1),

@@ -127,7 +127,7 @@ func (p *Pool) Update(workers []Worker, policy Policy) {
 	}
 	after := make([]*worker, 0, len(workers))
 	for _, add := range workers {
-		key := add.URL.String()
+		key := keyOf(add.URL)
 		w := before[key]
 		if w == nil {
 			w = p.newWorker(add)
