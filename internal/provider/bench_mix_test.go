@@ -34,6 +34,22 @@ func (m *mix) words(least, most int, between ...string) string {
 	return w
 }
 
+// messages are a conversation of some lines each.
+func (m *mix) messages(size int) string {
+	for m.Len() < size {
+		fmt.Fprintf(m, `{"role":"user","content":"%s\n%s"},`, m.words(5, 30, " "), m.words(1, 30, " ", " ", " ", `\n`))
+	}
+	return m.String() + `{"role":"user","content":"?"}`
+}
+
+// paragraphs are prose with few escapes.
+func (m *mix) paragraphs(size int) string {
+	for m.Len() < size {
+		m.WriteString(m.words(20, 80, " ", " ", ", ", ". ") + []string{`.\n\n`, `.\n- `, `: \"` + m.word() + `\" `}[m.IntN(3)])
+	}
+	return m.String()
+}
+
 // code is source code in a JSON string.
 func (m *mix) code(size int) string {
 	for m.Len() < size {

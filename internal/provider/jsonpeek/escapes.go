@@ -76,8 +76,8 @@ const (
 	blockMargin = block + 16
 )
 
-// The classes of bytes, as far as escapes are concerned: every one is a bit, and
-// sixteen bytes have theirs beside each other in a word.
+// The classes of bytes, as far as escapes are concerned. Each is one bit of a word,
+// with place above it for those of fifteen more bytes.
 const (
 	isSlash  = 1 << (16 * iota)
 	isEnd    // where it is not escaped: a quote, or a control character
@@ -85,6 +85,7 @@ const (
 	isFault  // where it is escaped: what is no escape
 )
 
+// classes is what each byte is.
 var classes = func() (t [256]uint64) {
 	for b := range t {
 		switch {
@@ -103,14 +104,14 @@ var classes = func() (t [256]uint64) {
 	return t
 }()
 
-// classify returns a bit for every byte of the block, the first one lowest, that
-// is of the class. Bit by bit from a table is no more work than by words, as
-// there are many classes and no branches. Where a byte is not ASCII, high has the
-// highest bit of a byte set.
-func classify(block *[blockMargin]byte) (slash, end, number, fault, high uint64) {
+// classify returns for each class which bytes of a block are of it, the first one
+// lowest; high has the highest bit of a byte set where one is not ASCII. With so
+// many classes, to look each byte up is two thirds of the work of comparing
+// words with what each class has.
+func classify(s *[blockMargin]byte) (slash, end, number, fault, high uint64) {
 	c := &classes
-	for i := 0; i < len(block)-16; i += 16 {
-		b := (*[16]byte)(block[i:])
+	for i := 0; i < block; i += 16 {
+		b := (*[16]byte)(s[i:])
 		x := 2*(2*(2*(2*(2*(2*(2*c[b[7]]+c[b[6]])+c[b[5]])+c[b[4]])+c[b[3]])+c[b[2]])+c[b[1]]) + c[b[0]]
 		y := 2*(2*(2*(2*(2*(2*(2*c[b[15]]+c[b[14]])+c[b[13]])+c[b[12]])+c[b[11]])+c[b[10]])+c[b[9]]) + c[b[8]]
 		x += y << 8
@@ -175,11 +176,11 @@ func escapes(s []byte) (n, less, other int, high uint64) {
 // the u. It returns what they add to less and other, beside the 1 of every escape. It
 // stops at one that is a fault, half a pair or followed by another one, which are
 // left to numbered, and returns those from there on.
-func numbers(block *[blockMargin]byte, at uint64) (less, other int, left uint64) {
+func numbers(b *[blockMargin]byte, at uint64) (less, other int, left uint64) {
 	for ; at != 0; at &= at - 1 {
-		k := bits.TrailingZeros64(at) % 64
-		r, ok := hex4(block[k+1:])
-		if !ok || utf16.IsSurrogate(r) || block[k+5] == '\\' && block[k+6] == 'u' {
+		k := bits.TrailingZeros64(at) % block
+		r, ok := hex4(b[k+1:])
+		if !ok || utf16.IsSurrogate(r) || b[k+5] == '\\' && b[k+6] == 'u' {
 			break
 		}
 		a, o := width(uint32(r), 0x80, 0x800)

@@ -50,7 +50,7 @@ func TestEscapesAtEveryPlace(t *testing.T) {
 		for _, second := range things {
 			for place := range block + 1 {
 				for _, fill := range []string{"a", "  é ", `\t`, `\u00e9`} {
-					before := `\n` + strings.Repeat(fill, place)
+					before := `\n\n\n` + strings.Repeat(fill, place)
 					checkEnd(t, []byte(before+first+second+"z"+`\n"`+padding))
 				}
 			}

@@ -155,11 +155,15 @@ func text(s []byte) (n int, t Text, f fault) {
 		seen  uint64 // a high bit where a byte that stands for itself is not ASCII
 		less  int    // how many bytes more escapes are than the ASCII they stand for
 		other int    // how many bytes of other text they stand for
+		few   = 2    // how many escapes are passed one by one
 	)
 	for {
 		m, ascii := run(s[n:])
 		if n += m; !ascii {
 			seen |= highs
+		}
+		if m >= block/4 {
+			few = 2 // as at the end of a paragraph
 		}
 		if n == len(s) {
 			return n, Text{}, noEnd
@@ -175,6 +179,11 @@ func text(s []byte) (n int, t Text, f fault) {
 		case b < ' ':
 			return n, Text{}, unescaped
 		case len(s)-n < blockMargin: // near the end of the document
+		case few > 0 && simple[s[n+1]] != 0:
+			few--
+			n += 2
+			less++
+			continue
 		case s[n+1] == 'u':
 			if m, l, o := numbered(s[n:]); m > 0 {
 				n += m
