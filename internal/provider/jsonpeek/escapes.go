@@ -174,13 +174,13 @@ func escapes(s []byte) (n, less, other int, high uint64) {
 
 // numbers reads the escapes by number in a block, of which at has the place of
 // the u. It returns what they add to less and other, beside the 1 of every escape. It
-// stops at one that is a fault, half a pair or followed by another one, which are
-// left to numbered, and returns those from there on.
+// stops at one that is a fault or followed by another one, of which it may be half
+// a pair, which are left to numbered, and returns those from there on.
 func numbers(b *[blockMargin]byte, at uint64) (less, other int, left uint64) {
 	for ; at != 0; at &= at - 1 {
 		k := bits.TrailingZeros64(at) % block
 		r, ok := hex4(b[k+1:])
-		if !ok || utf16.IsSurrogate(r) || b[k+5] == '\\' && b[k+6] == 'u' {
+		if !ok || b[k+5] == '\\' && b[k+6] == 'u' {
 			break
 		}
 		a, o := width(uint32(r), 0x80, 0x800)

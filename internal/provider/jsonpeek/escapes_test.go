@@ -52,6 +52,7 @@ func TestEscapesAtEveryPlace(t *testing.T) {
 				for _, fill := range []string{"a", "  é ", `\t`, `\u00e9`} {
 					before := `\n\n\n` + strings.Repeat(fill, place)
 					checkEnd(t, []byte(before+first+second+"z"+`\n"`+padding))
+					checkEnd(t, []byte(before+first+second+`"`))
 				}
 			}
 			checkEnd(t, []byte(first+second+`"`))
