@@ -11,10 +11,11 @@ import (
 	"github.com/penstock-dev/penstock/internal/traffic"
 )
 
-// chatOfSize returns a chat request with so many bytes of text like this one.
+// chatOfSize returns a chat request with so many bytes of text like this one, or
+// all of it when it is longer.
 func chatOfSize(text string, size int) []byte {
 	return fmt.Appendf(nil, `{"model":"gpt-4o-mini","stream":true,"temperature":0.7,"max_tokens":512,"user":"u-1234","messages":[`+
-		`{"role":"system","content":"You help."},{"role":"user","content":"%s"}]}`, strings.Repeat(text, size/len(text)))
+		`{"role":"system","content":"You help."},{"role":"user","content":"%s"}]}`, strings.Repeat(text, max(size/len(text), 1)))
 }
 
 func benchRequests() map[string][]byte {
@@ -37,6 +38,14 @@ func benchRequests() map[string][]byte {
 		"messages": messages(`{"role":"user","content":"thirteen char"}`),
 		"spaced":   messages(`{"role": "user", "content": "thirteen char"}`), // as Python writes it
 		"unknown":  messages(`{"speaker":"user","words":"thirteen char"}`),
+
+		// What does not repeat, as real bodies do not.
+		"prose mixed":    chatOfSize(newMix().paragraphs(219_000), 1),
+		"code mixed":     chatOfSize(newMix().code(219_000), 1),
+		"markup mixed":   chatOfSize(newMix().markup(219_000), 1),
+		"unicode mixed":  chatOfSize(newMix().escaped(219_000), 1),
+		"messages mixed": []byte(`{"model":"llama-3","messages":[` + newMix().messages(219_000) + `]}`),
+		"tools mixed":    []byte(`{"model":"llama-3","messages":[],"tools":[` + newMix().tools(219_000) + `]}`),
 	}
 }
 

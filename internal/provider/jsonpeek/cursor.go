@@ -202,6 +202,11 @@ func (c *Cursor) Text() Text {
 			return Text{ASCII: int64(n - 2)}
 		}
 	}
+	return c.text()
+}
+
+// text is Text of a string that is not short, or of anything else.
+func (c *Cursor) text() Text {
 	if c.Kind() != String {
 		c.unexpected("a string")
 		return Text{}

@@ -90,6 +90,9 @@ func TestAccepts(t *testing.T) {
 		{`{"a":"\`, `an escape in a string is none that JSON has (at byte 6)`},
 		{"{\"a\":\"b\nc\"}", `a control character in a string must be escaped (at byte 7)`},
 		{"{\"a\":\"0123456789\x00\"}", `a control character in a string must be escaped (at byte 16)`},
+		{"{\"a\":[\"b\n,1]}", `a control character in a string must be escaped (at byte 8)`},
+		{"{\"a\":{\"b\x1f:1}}", `a control character in a string must be escaped (at byte 8)`},
+		{"{\"a\":[\"b\\\",1]}", `a string does not end (at byte 14)`},
 		{"{\"a\u00a0\":\"\",\x0b}", `want a key, got "\v" (at byte 10)`},
 
 		{`{"model":1,"model":1}`, `the field "model" is there twice (at byte 11)`},

@@ -131,7 +131,7 @@ func (o *Object) Next() bool {
 			}
 		}
 		c.pos = i
-		if t := c.Text(); k.string == count {
+		if t := c.text(); k.string == count {
 			c.Counted.Add(t)
 		}
 		if c.record.on {

@@ -1,75 +1,109 @@
 package jsonpeek
 
-// levels says of each level of a document whether it is an object.
-type levels [MaxDepth/64 + 1]uint64
-
-func (l *levels) set(depth int, object bool) {
-	l[depth/64] &^= 1 << (depth % 64)
-	if object {
-		l[depth/64] |= 1 << (depth % 64)
-	}
-}
-
-func (l *levels) object(depth int) bool { return l[depth/64]>>(depth%64)&1 != 0 }
+import "math/bits"
 
 // nested moves past an array or object, whatever lies in it. It keeps its place
 // in a few words instead of on the stack, which a document could make grow.
 func (c *Cursor) nested() {
-	var in levels
-	outside, object := c.depth, false
-	i := c.pos
+	var (
+		object bool // what it is in
+		key    bool // what comes next
+
+		// Whether each of the arrays and objects that it is in is an object: a bit
+		// each, the innermost lowest, and those of every 64 levels that are full.
+		in   uint64
+		full [MaxDepth / 64]uint64
+	)
+	data, i, depth := c.data, c.pos, c.depth // c has them where it was last written down
 	for {
-		// The cursor is before a value, at i; c.pos is where it was last written down.
-		switch b := c.at(i); b {
-		case '"':
+		// It is before a value or key, at i.
+		switch b := at(data, i); {
+		case b == '"':
 			n := 0
-			if s := window(c.data, i); s != nil {
-				n = short(s)
+			if s := window(data, i); s != nil {
+				n = quoted(s)
 			}
 			if n > 0 {
 				i += n
 			} else {
 				c.pos = i
-				c.Text()
+				c.text()
 				i = c.pos
 			}
-		case '{', '[':
-			c.pos = i
-			c.enter(kinds[b])
-			i = c.pos
-			object = b == '{'
-			in.set(c.depth, object)
-			if c.at(i) != b+2 { // in ASCII, the bracket that closes it
-				if object {
-					i = c.passKey(i)
+			if !key {
+				break
+			}
+			if at(data, i) != ':' {
+				if i = spaces(data, i); at(data, i) != ':' {
+					c.pos = i
+					c.unexpected("a colon")
+					return
 				}
-				continue
 			}
 			i++
-			c.depth--
+			if at(data, i) <= ' ' {
+				i = spaces(data, i)
+			}
+			key = false
+			continue
+		case key:
+			c.pos = i
+			c.unexpected("a key")
+			return
+		case b == '{' || b == '[':
+			if depth == MaxDepth {
+				c.pos, c.depth = i, depth
+				c.enter(kinds[b])
+				return
+			}
+			if depth%64 == 0 {
+				full[depth/64] = in
+			}
+			object = b == '{'
+			in <<= 1
+			if object {
+				in |= 1
+			}
+			depth++
+			i++
+			if at(data, i) <= ' ' {
+				i = spaces(data, i)
+			}
+			if at(data, i) != b+2 { // in ASCII, the bracket that closes it
+				key = object
+				continue
+			}
 		default:
 			c.pos = i
 			c.Skip()
 			i = c.pos
 		}
-		// It is behind a value, and leaves what ends here.
+		// It is behind a value, or before what closes an empty one, and leaves
+		// what ends here.
 		for {
-			if c.depth == outside || c.err != nil {
-				c.pos = i
-				return
-			}
-			object = in.object(c.depth)
-			b := c.at(i)
+			b := at(data, i)
 			if b == ',' {
 				i++
+				if at(data, i) <= ' ' {
+					i = spaces(data, i)
+				}
+				key = object
 				break
 			}
 			if object && b == '}' || !object && b == ']' {
 				i++
-				c.depth--
+				depth--
+				if depth == c.depth {
+					c.pos = i
+					return
+				}
+				if in >>= 1; depth%64 == 0 {
+					in = full[depth/64]
+				}
+				object = in&1 != 0
 				continue
 			}
-			if j := spaces(c.data, i); j > i {
+			if j := spaces(data, i); j > i {
 				i = j
 				continue
 			}
@@ -77,37 +111,30 @@ func (c *Cursor) nested() {
 			c.unexpected("a comma or a closing bracket")
 			return
 		}
-		if c.at(i) <= ' ' {
-			i = spaces(c.data, i)
-		}
-		if object {
-			i = c.passKey(i)
-		}
 	}
 }
 
 // at returns the byte at i; 0, which begins nothing, behind the end.
-func (c *Cursor) at(i int) byte {
-	if i < len(c.data) {
-		return c.data[i]
+func at(data []byte, i int) byte {
+	if i < len(data) {
+		return data[i]
 	}
 	return 0
 }
 
-// passKey returns where the value begins whose key is at i.
-func (c *Cursor) passKey(i int) int {
-	if s := window(c.data, i); s != nil && s[0] == '"' {
-		if n := short(s) % margin; n > 0 && s[n] == ':' {
-			n++
-			if s[n] == ' ' {
-				n++
-			}
-			if s[n] > ' ' {
-				return i + n
-			}
+// quoted returns the length of a string without escapes that s begins with, its
+// quotes included; 0 when it is anything else, or about as long as s.
+func quoted(s *[margin]byte) int {
+	for n := 1; n <= margin-16; n += 8 {
+		hit := ^plain(word(s[n:])) & highs
+		if hit == 0 {
+			continue
 		}
+		n += bits.TrailingZeros64(hit) / 8
+		if s[n%margin] != '"' {
+			break
+		}
+		return n + 1
 	}
-	c.pos = i
-	c.key()
-	return c.pos
+	return 0
 }

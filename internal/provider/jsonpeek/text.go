@@ -3,7 +3,6 @@ package jsonpeek
 import (
 	"encoding/binary"
 	"math/bits"
-	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -156,17 +155,18 @@ func text(s []byte) (n int, t Text, f fault) {
 		seen  uint64 // a high bit where a byte that stands for itself is not ASCII
 		less  int    // how many bytes more escapes are than the ASCII they stand for
 		other int    // how many bytes of other text they stand for
+		few   = 2    // how many escapes are passed one by one
 	)
-	for words := 0; ; { // words that were plain, in a row
-		if len(s)-n <= 8 || words == 4 { // the end of the document, or a long run
-			m, ascii := run(s[n:])
-			if n += m; !ascii {
-				seen |= highs
-			}
-			if n == len(s) {
-				return n, Text{}, noEnd
-			}
-			words = 0
+	for {
+		m, ascii := run(s[n:])
+		if n += m; !ascii {
+			seen |= highs
+		}
+		if m >= block/4 {
+			few = 2 // as at the end of a paragraph
+		}
+		if n == len(s) {
+			return n, Text{}, noEnd
 		}
 		switch b := s[n]; {
 		case b == '"':
@@ -178,53 +178,39 @@ func text(s []byte) (n int, t Text, f fault) {
 			return n, Text{ASCII: int64(n - less), Other: int64(other)}, ""
 		case b < ' ':
 			return n, Text{}, unescaped
-		case b == '\\':
-			if n+1 < len(s) && simple[s[n+1]] != 0 {
-				n += 2
-				less++
-			} else if r, m, _ := escape(s[n:]); m == 0 {
-				return n, Text{}, noEscape
-			} else {
-				n += m
-				less += m
-				if r < utf8.RuneSelf {
-					less--
-				} else {
-					other += utf8.RuneLen(r)
-				}
-			}
-			continue
-		}
-		if len(s)-n <= 8 {
-			continue
-		}
-		w := word(s[n:])
-		hit := ^plain(w) & highs
-		if hit == 0 {
-			seen |= w
-			n += 8
-			words++
-			continue
-		}
-		words = 0
-		// Escapes of two bytes are passed in the word, without a new look at each.
-		size := 8
-		for hit != 0 {
-			k := bits.TrailingZeros64(hit) / 8
-			low := hit & -hit
-			if s[n+k] != '\\' || simple[s[n+k+1]] == 0 {
-				w &= low - 1
-				size = k
-				break
-			}
+		case len(s)-n < blockMargin: // near the end of the document
+		case few > 0 && simple[s[n+1]] != 0:
+			few--
+			n += 2
 			less++
-			hit &^= low | low<<8
-			if low>>56 != 0 {
-				size = 9
+			continue
+		case s[n+1] == 'u':
+			if m, l, o := numbered(s[n:]); m > 0 {
+				n += m
+				less += l
+				other += o
+				continue
+			}
+		default:
+			if m, l, o, w := escapes(s[n:]); m > 0 {
+				n += m
+				less += l
+				other += o
+				seen |= w
+				continue
 			}
 		}
-		seen |= w
-		n += size
+		r, m, _ := escape(s[n:])
+		if m == 0 {
+			return n, Text{}, noEscape
+		}
+		n += m
+		less += m
+		if r < utf8.RuneSelf {
+			less--
+		} else {
+			other += utf8.RuneLen(r)
+		}
 	}
 }
 
@@ -235,69 +221,6 @@ func text(s []byte) (n int, t Text, f fault) {
 func StringEnd(s []byte) (n int, t Text, ok bool) {
 	n, t, f := text(s)
 	return n, t, f == ""
-}
-
-// simple is what a backslash and a byte stand for; 0 where that is no escape or
-// needs more bytes.
-var simple = [256]byte{
-	'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t',
-}
-
-// SimpleEscape returns what a backslash and b stand for in a JSON string; 0 where
-// that is no escape or, for 'u', needs more bytes.
-func SimpleEscape(b byte) byte { return simple[b] }
-
-// hex is what the digits of hexadecimal stand for; 0xff for all other bytes.
-var hex = func() (t [256]uint8) {
-	for b := range t {
-		t[b] = 0xff
-	}
-	for i, b := range []byte("0123456789abcdef") {
-		t[b] = uint8(i)
-	}
-	for i, b := range []byte("ABCDEF") {
-		t[b] = uint8(10 + i)
-	}
-	return t
-}()
-
-// hex4 returns the number that the first four bytes of s write in hexadecimal.
-func hex4(s []byte) (r rune, ok bool) {
-	if len(s) < 4 {
-		return 0, false
-	}
-	a, b, c, d := hex[s[0]], hex[s[1]], hex[s[2]], hex[s[3]]
-	return rune(a)<<12 | rune(b)<<8 | rune(c)<<4 | rune(d), (a | b | c | d) < 16
-}
-
-// escape decodes the escape that s begins with, which is n bytes long; 0 when it
-// is none. Two escapes that are one character together are decoded together; a
-// half of such a pair alone is utf8.RuneError, and lone.
-func escape(s []byte) (r rune, n int, lone bool) {
-	if len(s) < 2 {
-		return 0, 0, false
-	}
-	if b := simple[s[1]]; b != 0 {
-		return rune(b), 2, false
-	}
-	if s[1] != 'u' {
-		return 0, 0, false
-	}
-	r, ok := hex4(s[2:])
-	if !ok {
-		return 0, 0, false
-	}
-	if !utf16.IsSurrogate(r) {
-		return r, 6, false
-	}
-	if len(s) >= 12 && s[6] == '\\' && s[7] == 'u' {
-		if low, ok := hex4(s[8:]); ok {
-			if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
-				return pair, 12, false
-			}
-		}
-	}
-	return utf8.RuneError, 6, true
 }
 
 // Unquote appends what the JSON string raw says to dst; raw is whole, has its

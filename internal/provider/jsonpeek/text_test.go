@@ -82,6 +82,8 @@ func FuzzText(f *testing.F) {
 
 func checkText(t interface{ Fatalf(string, ...any) }, s []byte) {
 	raw := append(append([]byte{'"'}, s...), '"')
+	checkEnd(t, s)
+	checkEnd(t, append(raw[1:len(raw):len(raw)], padding...))
 	for _, document := range [][]byte{raw, append(raw[:len(raw):len(raw)], padding...)} {
 		c := New(document)
 		got := c.Text()
