@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"testing"
@@ -155,6 +156,60 @@ func BenchmarkJoinAndRelease(b *testing.B) {
 				held.Release()
 				<-next.answer
 				held = Slot{place: next, turn: next.turn}
+			}
+		})
+	}
+}
+
+// BenchmarkParts is what BenchmarkJoinAndRelease is made of besides BenchmarkClock and
+// BenchmarkLock, twice each, that is not this package's: the channel that is sent to and
+// received from, the look for a caller, and the fetch of a place that was not touched for
+// long.
+func BenchmarkParts(b *testing.B) {
+	for _, n := range []int{1, 10_000} {
+		b.Run(fmt.Sprintf("channel/waiting=%d", n), func(b *testing.B) {
+			order := rand.Perm(n)
+			channels := make([]chan bool, n)
+			for _, i := range order {
+				channels[i] = make(chan bool, 1)
+			}
+			i := 0
+			for b.Loop() {
+				channels[i] <- true
+				<-channels[i]
+				if i++; i == n {
+					i = 0
+				}
+			}
+		})
+	}
+	for _, n := range []int{1, 100, 10_000} {
+		b.Run(fmt.Sprintf("map/callers=%d", n), func(b *testing.B) {
+			byName, found := map[string]*caller{}, 0
+			callers := names(n)
+			for _, name := range callers {
+				byName[name] = new(caller)
+			}
+			i := 0
+			for b.Loop() {
+				if byName[callers[i]] != nil {
+					found++
+				}
+				if i++; i == n {
+					i = 0
+				}
+			}
+		})
+	}
+	for _, n := range []int{1, 10_000} {
+		b.Run(fmt.Sprintf("place/waiting=%d", n), func(b *testing.B) {
+			places, order := make([]place, n), rand.Perm(n)
+			for i, at := range order {
+				places[at].next = &places[order[(i+1)%n]]
+			}
+			p := &places[0]
+			for b.Loop() {
+				p = p.next
 			}
 		})
 	}

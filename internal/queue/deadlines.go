@@ -2,6 +2,7 @@ package queue
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 	"time"
 )
@@ -11,57 +12,83 @@ import (
 // while some wait who came before the timeout was changed. The zero deadlines are
 // empty.
 type deadlines struct {
-	rows []deadlineRow
+	rows  []*block // the roots of the rings that the rows are
+	spare *block   // by next
+	kept  int      // how many are spare
 }
 
-// deadlineRow is deadlines of one timeout, the earliest first. Who leaves the line
-// leaves a gap.
-type deadlineRow struct {
-	timeout time.Duration
-	// ring holds those from number head up to tail, each at its number modulo the
-	// length, which is a power of two.
-	ring       []deadline
-	head, tail uint
-}
-
-type deadline struct {
-	at    time.Duration
-	place *place // nil in a gap
+// block is some who came one after the other, with the same timeout. Who leaves
+// the line clears a bit here and touches nobody else; a block that all have left is
+// taken out of its row. The root of a row is a block of nobody.
+type block struct {
+	live       uint32 // a bit for each of places that still waits
+	used       int    // of places; less than all only in the last of a row
+	prev, next *block
+	timeout    time.Duration
+	places     [blockSize]*place
 }
 
 const (
-	leastDeadlines = 16
-	// mostSpareDeadlines is how much room for deadlines is kept when nobody waits.
-	mostSpareDeadlines = 4096
+	// blockSize has a block fill four cache lines, of which only the first is
+	// touched when somebody leaves. At worst, if of each block one waits on, that is
+	// as much again for each as its place and channel.
+	blockSize = 27
+	// mostSpareBlocks is how many blocks are kept when nobody waits.
+	mostSpareBlocks = 256
 )
 
 // add notes that p waits from now on for the timeout, and returns until when.
-func (s *deadlines) add(p *place, now, timeout time.Duration) (until time.Duration) {
-	until = now + min(timeout, math.MaxInt64-now)
+func (s *deadlines) add(p *place, now, timeout time.Duration) time.Duration {
 	if len(s.rows) == 0 || s.rows[0].timeout != timeout {
 		s.front(timeout)
 	}
-	r := &s.rows[0]
-	r.skip()
-	if r.tail-r.head == uint(len(r.ring)) {
-		r.tidy()
+	root := s.rows[0]
+	b := root.prev
+	if b == root || b.used == blockSize {
+		b = s.take()
+		b.timeout = timeout
+		b.prev, b.next = root.prev, root
+		b.prev.next, root.prev = b, b
 	}
-	d := r.number(r.tail)
-	*d, p.deadline = deadline{until, p}, d
-	r.tail++
-	return until
+	b.places[b.used] = p
+	b.live |= 1 << b.used
+	p.since, p.block, p.nthOfBlock = now, b, uint8(b.used)
+	b.used++
+	return until(now, timeout)
+}
+
+// remove notes that p waits no longer.
+func (s *deadlines) remove(p *place) {
+	b := p.block
+	p.block = nil
+	b.live &^= 1 << p.nthOfBlock
+	switch {
+	case b.live != 0:
+	case b.used < blockSize: // the last of its row: more are to come
+		b.used = 0
+	default:
+		b.prev.next, b.next.prev = b.next, b.prev
+		s.give(b)
+	}
 }
 
 // front makes the row of a timeout the first, and drops those that are empty.
 func (s *deadlines) front(timeout time.Duration) {
-	s.rows = slices.DeleteFunc(s.rows, func(r deadlineRow) bool {
-		r.skip()
-		return r.head == r.tail && r.timeout != timeout
+	s.rows = slices.DeleteFunc(s.rows, func(root *block) bool {
+		if first := root.next; root.timeout == timeout || first.live != 0 {
+			return false
+		}
+		if root.next != root {
+			s.give(root.next)
+		}
+		return true
 	})
-	i := slices.IndexFunc(s.rows, func(r deadlineRow) bool { return r.timeout == timeout })
+	i := slices.IndexFunc(s.rows, func(root *block) bool { return root.timeout == timeout })
 	if i < 0 {
 		i = len(s.rows)
-		s.rows = append(s.rows, deadlineRow{timeout: timeout})
+		root := &block{timeout: timeout}
+		root.prev, root.next = root, root
+		s.rows = append(s.rows, root)
 	}
 	s.rows[0], s.rows[i] = s.rows[i], s.rows[0]
 }
@@ -70,53 +97,37 @@ func (s *deadlines) front(timeout time.Duration) {
 // asked again; nil for nobody, with the time at which to look again.
 func (s *deadlines) due(now time.Duration) (p *place, again time.Duration) {
 	again = math.MaxInt64
-	for i := range s.rows {
-		r := &s.rows[i]
-		r.skip()
-		if r.head == r.tail {
+	for _, root := range s.rows {
+		first := root.next
+		if first.live == 0 { // only a row's root and its last have nobody
 			continue
 		}
-		d := r.number(r.head)
-		if d.at <= now {
-			return d.place, 0
+		p := first.places[bits.TrailingZeros32(first.live)]
+		until := p.until()
+		if until <= now {
+			return p, 0
 		}
-		again = min(again, d.at)
+		again = min(again, until)
 	}
 	return nil, again
 }
 
-func (r *deadlineRow) number(n uint) *deadline { return &r.ring[n&uint(len(r.ring)-1)] }
-
-// skip passes the gaps at the front.
-func (r *deadlineRow) skip() {
-	for r.head != r.tail && r.number(r.head).place == nil {
-		r.head++
+func (s *deadlines) take() *block {
+	b := s.spare
+	if b == nil {
+		return new(block)
 	}
-	if r.head == r.tail && len(r.ring) > mostSpareDeadlines {
-		r.ring = nil
-	}
+	s.spare = b.next
+	s.kept--
+	return b
 }
 
-// tidy makes room in a full ring: it closes the gaps where they are half of it, so
-// that each newcomer pays for a constant part of that, and else doubles it.
-func (r *deadlineRow) tidy() {
-	from, waiting := *r, 0
-	for i := range from.ring {
-		if from.ring[i].place != nil {
-			waiting++
-		}
+// give keeps a block that all have left to be used again.
+func (s *deadlines) give(b *block) {
+	if s.kept == mostSpareBlocks {
+		return
 	}
-	if waiting > len(from.ring)/2 || len(from.ring) == 0 {
-		r.ring = make([]deadline, max(leastDeadlines, 2*len(from.ring)))
-	}
-	r.tail = r.head
-	for n := from.head; n != from.tail; n++ {
-		d := *from.number(n)
-		*from.number(n) = deadline{}
-		if d.place != nil {
-			*r.number(r.tail) = d
-			d.place.deadline = r.number(r.tail)
-			r.tail++
-		}
-	}
+	*b = block{next: s.spare}
+	s.spare = b
+	s.kept++
 }

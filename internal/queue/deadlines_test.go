@@ -18,7 +18,7 @@ func TestDeadlines(t *testing.T) {
 		var line []*place
 		now, timeout, most := time.Duration(0), time.Duration(10), 0
 		leave := func(p *place) {
-			p.deadline.place, p.deadline = nil, nil
+			s.remove(p)
 			delete(model, p)
 			line = slices.DeleteFunc(line, func(o *place) bool { return o == p })
 		}
@@ -63,16 +63,20 @@ func TestDeadlines(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				waiting := 0
-				for i := range s.rows {
-					r := &s.rows[i]
-					for j := range r.ring {
-						d := &r.ring[j]
-						if d.place == nil {
-							continue
+				for _, root := range s.rows {
+					for b := root.next; b != root; b = b.next {
+						if b.next.prev != b || b.live == 0 && b.next != root || b.used < blockSize && b.next != root {
+							t.Fatalf("a block of %d, of whom %b wait, is not the last", b.used, b.live)
 						}
-						waiting++
-						if at := model[d.place]; d.at != at || d.place.deadline != d {
-							t.Fatalf("until %d waits one who should until %d", d.at, at)
+						for i := range blockSize {
+							if b.live>>i&1 == 0 {
+								continue
+							}
+							waiting++
+							p := b.places[i]
+							if at := model[p]; p.until() != at || p.block != b || int(p.nthOfBlock) != i || b.timeout != root.timeout {
+								t.Fatalf("until %d waits one who should until %d", p.until(), at)
+							}
 						}
 					}
 				}
@@ -84,9 +88,8 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
-// TestDeadlinesAreBounded: gaps are closed before there is more room made, one who
-// waits on while many pass does not hold that up, and the room of a rush is given
-// back.
+// TestDeadlinesAreBounded: a block goes when all in it have left, be one before it who
+// waits on; and of a rush few are kept.
 func TestDeadlinesAreBounded(t *testing.T) {
 	var s deadlines
 	add := func() *place {
@@ -94,28 +97,40 @@ func TestDeadlinesAreBounded(t *testing.T) {
 		s.add(p, 0, time.Hour)
 		return p
 	}
-	leave := func(p *place) { p.deadline.place, p.deadline = nil, nil }
-	room := func() int { return len(s.rows[0].ring) }
+	blocks := func() (n int) {
+		root := s.rows[0]
+		for b := root.next; b != root; b = b.next {
+			n++
+		}
+		return n
+	}
 	first := add()
 	for range 100_000 {
-		leave(add())
+		s.remove(add())
 	}
-	if room() > leastDeadlines {
-		t.Errorf("room for %d, of whom 2 wait at a time", room())
+	if n := blocks(); n > 2 {
+		t.Errorf("%d blocks, of one who waits", n)
 	}
 	rush := make([]*place, 100_000)
 	for i := range rush {
 		rush[i] = add()
 	}
-	if room() > 4*len(rush) {
-		t.Errorf("room for %d, of whom %d wait", room(), len(rush))
+	if n := blocks(); n > 2+len(rush)/blockSize {
+		t.Errorf("%d blocks, of %d who wait", n, len(rush))
 	}
 	for _, p := range rush {
-		leave(p)
+		s.remove(p)
 	}
-	leave(first)
-	if p, again := s.due(0); p != nil || again != math.MaxInt64 || room() > mostSpareDeadlines {
-		t.Errorf("when all have left: %v is due, look again at %v, room for %d is kept", p, again, room())
+	s.remove(first)
+	if p, again := s.due(0); p != nil || again != math.MaxInt64 {
+		t.Errorf("when all have left: %v is due, look again at %v", p, again)
+	}
+	kept := 0
+	for b := s.spare; b != nil; b = b.next {
+		kept++
+	}
+	if n := blocks(); n > 1 || kept != mostSpareBlocks || s.kept != kept {
+		t.Errorf("when all have left: %d blocks, and %d kept, counted as %d", n, kept, s.kept)
 	}
 }
 

@@ -52,7 +52,7 @@ func (l *line) next() *place {
 		}
 	}
 	l.classes[turn].begin()
-	p.deadline.place, p.deadline = nil, nil
+	l.deadlines.remove(p)
 	l.waiting--
 	return p
 }
@@ -107,7 +107,7 @@ func (l *line) turn() traffic.Class {
 // remove takes out a waiter, who gets nothing.
 func (l *line) remove(p *place) {
 	l.classes[p.class].remove(p)
-	p.deadline.place, p.deadline = nil, nil
+	l.deadlines.remove(p)
 	l.waiting--
 }
 

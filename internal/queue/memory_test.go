@@ -69,8 +69,8 @@ func TestCacheLines(t *testing.T) {
 			t.Errorf("a %v has %d bytes, want %d", of, got, want)
 		}
 	}
-	if at, _ := reflect.TypeFor[place]().FieldByName("deadline"); at.Offset >= line {
-		t.Errorf("a place's deadline is at %d, behind its first line", at.Offset)
+	if at, _ := reflect.TypeFor[place]().FieldByName("block"); at.Offset >= line {
+		t.Errorf("a place's block is at %d, behind its first line", at.Offset)
 	}
 }
 

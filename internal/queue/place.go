@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"math"
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/traffic"
@@ -10,13 +11,13 @@ import (
 // the next stay when this one has ended. It fills two cache lines: the first is
 // what changes hands, to fetch which is most of the work where many wait.
 type place struct {
-	next     *place // behind it among the caller's waiters, or in the chain of spare places
-	behind   uint64 // the number of next in the order of arrival
-	caller   *caller
-	answer   chan bool     // told once that the wait is over, and whether by a slot; made by the first stay that waits
-	charge   work          // what the caller's counter holds of this stay, or will once it is granted
-	since    time.Duration // of the line, then of the slot; unread where the hold is not measured
-	deadline *deadline     // while it waits
+	next   *place // behind it among the caller's waiters, or in the chain of spare places
+	behind uint64 // the number of next in the order of arrival
+	caller *caller
+	answer chan bool     // told once that the wait is over, and whether by a slot; made by the first stay that waits
+	charge work          // what the caller's counter holds of this stay, or will once it is granted
+	since  time.Duration // of the line, then of the slot; unread where the hold is not measured
+	block  *block        // of its deadline, while it waits
 
 	returns uint64 // the caller's, when the charge was made
 	prev    *place // before it, unless it is the caller's first
@@ -26,6 +27,15 @@ type place struct {
 	weight  int64
 	nth     uint32 // among the caller's waiters since it last had none
 	class   traffic.Class
+
+	nthOfBlock uint8 // while it waits
+}
+
+// until is when p, which waits, has waited for its timeout.
+func (p *place) until() time.Duration { return until(p.since, p.block.timeout) }
+
+func until(since, timeout time.Duration) time.Duration {
+	return since + min(timeout, math.MaxInt64-since)
 }
 
 // waiting reports whether p, which joined the line and has taken no answer, is

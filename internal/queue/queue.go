@@ -192,7 +192,6 @@ func (q *Queue) join(ask *Ask, now time.Duration) (p *place, position int, err e
 		u = nil // it may have been forgotten by that
 	}
 	p = q.place(ask, u)
-	p.since = now
 	until := q.line.push(p, now, q.options.Timeout)
 	if !q.timeouts.set || until < q.timeouts.at {
 		q.timeouts.arm(now, until)
@@ -248,7 +247,7 @@ func (q *Queue) wait(ctx context.Context, p *place, position int, joined time.Du
 func (q *Queue) tell(p *place, progress func(int, time.Duration)) {
 	q.mu.Lock()
 	now := q.now()
-	if !p.waiting() || now >= p.deadline.at {
+	if !p.waiting() || now >= p.until() {
 		q.mu.Unlock()
 		return
 	}
