@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/penstock-dev/penstock"
@@ -70,7 +71,10 @@ type exchange struct {
 	said     int                  // how many there are
 	hearing  sync.Mutex           // guards heard
 	heard    bool                 // the worker has answered: interim answers are over
-	timing   sync.Mutex           // guards over
+	writes   atomic.Uint32        // of the answer's body, begun and ended: odd within one
+	timing   sync.Mutex           // guards what follows, up to over
+	left     time.Duration        // of the request's time, when the timer has run out
+	looked   uint32               // writes, when it last had
 	over     bool                 // the request can no longer time out
 	cancel   context.CancelCauseFunc
 	ctx      context.Context
@@ -90,7 +94,7 @@ type exchange struct {
 type reused struct {
 	meter  provider.Meter
 	header http.Header // of the request to a worker; nil until there was one
-	timer  *time.Timer // of timeOut; nil until a worker was asked
+	timer  *time.Timer // of watch; nil until a worker was asked
 }
 
 // forget makes x ready for another request, and reports whether it may serve one:

@@ -18,11 +18,7 @@ func (x *exchange) forward() {
 		x.g.Metrics.Unmetered(x.path)
 	}
 	x.ctx, x.cancel = x.untilAnswered()
-	if x.timer == nil {
-		x.timer = time.AfterFunc(x.rules.RequestTimeout, x.timeOut)
-	} else {
-		x.timer.Reset(x.rules.RequestTimeout)
-	}
+	x.beginTime()
 	x.away = true
 	r := x.outgoing()
 	x.asking = time.Now()
@@ -62,17 +58,48 @@ var errTimeout = errors.New("the request took longer than request_timeout")
 // for longer than a request may take.
 const lastWords = time.Second
 
-// timeOut ends a request that takes too long, unless it has ended.
-func (x *exchange) timeOut() {
+// unread is how long a client has to take a piece of its answer, up to twice that:
+// one that takes none must not hold its slot for as long as a request may take.
+const unread = time.Minute
+
+// beginTime begins the time that the request has.
+func (x *exchange) beginTime() {
+	x.timing.Lock() // the timer may be early
+	defer x.timing.Unlock()
+	x.left = x.rules.RequestTimeout
+	next := min(x.left, unread)
+	x.left -= next
+	if x.timer == nil {
+		x.timer = time.AfterFunc(next, x.watch)
+	} else {
+		x.timer.Reset(next)
+	}
+}
+
+// watch sees whether the client takes its answer, from time to time, and in the
+// end ends a request that takes too long. One that has ended it leaves alone.
+func (x *exchange) watch() {
 	x.timing.Lock()
 	defer x.timing.Unlock()
 	if x.over {
 		return
 	}
-	x.cancel(errTimeout)
 	// Where there is no deadline to set (not a connection), there is none. The
 	// server takes it away before the next request.
-	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(lastWords))
+	control := http.NewResponseController(x.w)
+	if x.left == 0 {
+		x.cancel(errTimeout)
+		_ = control.SetWriteDeadline(time.Now().Add(lastWords))
+		return
+	}
+	writes := x.writes.Load()
+	if writes%2 == 1 && writes == x.looked {
+		_ = control.SetWriteDeadline(time.Now()) // as if it had left
+	}
+	x.looked = writes
+	next := min(x.left, unread)
+	x.left -= next
+	x.timer.Reset(next)
 }
 
 // inTime ends the time that the request has.

@@ -117,8 +117,10 @@ func (x *exchange) copy(resp *http.Response, here bool) error {
 	}
 	buf := x.g.buffers.get()
 	defer x.g.buffers.put(buf)
+	defer x.writes.Store(0)
 	for {
 		n, err := resp.Body.Read(buf[:])
+		x.writes.Add(1)
 		if n > 0 {
 			if _, err := x.w.Write(buf[:n]); err != nil {
 				return err
@@ -129,6 +131,7 @@ func (x *exchange) copy(resp *http.Response, here bool) error {
 		}
 		_ = flush()
 		flushed = true
+		x.writes.Add(1)
 		switch {
 		case err == io.EOF:
 			return nil
