@@ -140,7 +140,8 @@ func (d *restored) text(n int64) string {
 }
 
 // The bounds of times and durations, in microseconds: the arithmetic holds
-// wherever they are sums of a few such.
+// wherever they are sums of a few such. Times are within them of the moment at
+// which they are restored, too: else they could be written down and not read again.
 const (
 	farTime = 1 << 55 // about the year 3111
 	decade  = 10 * 366 * 24 * int64(time.Hour/time.Microsecond)
@@ -271,6 +272,10 @@ func (d *restored) counter(sl *slot) bool {
 					return false
 				}
 			}
+			if i := before - d.now/p.Step; i > farTime/p.Step || i < -farTime/p.Step {
+				d.fail("a step of a window is out of bounds", nil)
+				return false
+			}
 			const most = 1 << 55 // more than any limit; 121 of them and a charge are below 2^63
 			p.Take(st, before*p.Step, min(d.number(math.MaxInt64), most))
 		}
@@ -280,6 +285,10 @@ func (d *restored) counter(sl *slot) bool {
 		d.counted = algorithm.Counted{Used: d.number(math.MaxInt64)}
 		if d.counted.Used > 0 {
 			d.counted.End = d.at + d.signed(farTime)
+		}
+		if left := d.counted.End - d.now; d.counted.Used > 0 && (left > farTime || left < -farTime) {
+			d.fail("the end of a window is out of bounds", nil)
+			return false
 		}
 		d.counted = sl.fixed(d.skew).Advance(d.counted, d.now)
 		return d.counted.Used > 0

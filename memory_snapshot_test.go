@@ -365,6 +365,7 @@ func TestRestoreRefuses(t *testing.T) {
 		"a limit twice":       {slices.Concat(of(at, at+1, 2)[:hash], good[at+1:]), "the snapshot is damaged: a limit stands there twice"},
 		"no such unit":        {of(def, def+1, 77), "the snapshot is damaged: unit 77: there are 16"},
 		"a time far away":     {of(len(snapshotHead), len(snapshotHead)+8, math.MaxUint64), "the snapshot is damaged: a number is out of bounds"},
+		"a step far away":     {of(len(snapshotHead), len(snapshotHead)+8, 2*farTime-1), "the snapshot is damaged: a step of a window is out of bounds"},
 		"the key twice":       {slices.Concat(good[:len(good)-1], []byte{1}, good[hash:]), "the snapshot is damaged: a key stands there twice"},
 		"too many steps":      {of(hash+16, hash+17, 62), "the snapshot is damaged: a number is out of bounds"},
 		"a step of no length": {of(hash+19, hash+20, 0), "the snapshot is damaged: the steps of a window are out of order"},
