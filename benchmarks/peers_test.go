@@ -2,6 +2,7 @@ package benchmarks
 
 import (
 	"context"
+	"hash/maphash"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 // so do sethvargo, throttled and ulule, which cannot be told the time.
 func peers() []subject {
 	return []subject{
+		{name: "gcra-fixed", open: gcraFixed},
 		{name: "gcra-syncmap", open: gcraSyncMap(false)},
 		{name: "gcra-syncmap-clock", clock: true, open: gcraSyncMap(true)},
 		{name: "xtime-syncmap", open: xtimeSyncMap(false)},
@@ -75,6 +77,50 @@ func gcraSyncMap(ownClock bool) func(quota) (func() decide, func()) {
 			}
 		}, nothing
 	}
+}
+
+// gcraFixed is the floor: a keyed limiter that can do nothing but decide. Its table
+// was made as large as it will ever be, and holds 64 bits of a key's hash and the
+// word of gcraSyncMap side by side: one probe fetches one line. It has no room for
+// more keys, forgets nobody, takes two keys for one in rare cases, and reports
+// nothing.
+func gcraFixed(q quota) (func() decide, func()) {
+	const size = 1 << 18
+	type place struct {
+		hash atomic.Uint64 // 0: nobody's
+		next atomic.Int64
+		_    [2]int64
+	}
+	interval := int64(q.window) / q.amount
+	tolerance := int64(q.window) - interval
+	base := time.Now().Add(-time.Hour)
+	seed := maphash.MakeSeed()
+	table := make([]place, size)
+	return func() decide {
+		return func(key string, now time.Time) bool {
+			t, hash := int64(now.Sub(base)), maphash.String(seed, key)|1
+			p := &table[hash>>8%size]
+			for i := hash >> 8; p.hash.Load() != hash; p = &table[i%size] {
+				if p.hash.CompareAndSwap(0, hash) {
+					break
+				}
+				if p.hash.Load() == hash { // somebody was quicker
+					break
+				}
+				i++
+			}
+			for {
+				old := p.next.Load()
+				next := max(old, t)
+				if next-t > tolerance {
+					return false
+				}
+				if p.next.CompareAndSwap(old, next+interval) {
+					return true
+				}
+			}
+		}
+	}, nothing
 }
 
 func newXtime(q quota) *rate.Limiter {

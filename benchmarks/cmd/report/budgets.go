@@ -29,18 +29,14 @@ const cpu = "cpu-ns/op"
 
 func decision(workload, subject string) string { return "Decision/" + workload + "/" + subject }
 
-// budgets are all budgets of the design, in its order. With the time handed in
-// a decision is compared with peers that take it, with the own clock with
-// those that read theirs. That nothing is locked by a denial shows in what it
-// costs when two processors make them.
+// budgets are all budgets of the design, in its order. It has the time handed in to
+// our decisions, and peers as they are: with their own clock where they take no
+// other. That nothing is locked by a denial shows in what it costs when two
+// processors make them.
 func budgets(r results) []budget {
 	worst := math.Inf(-1)
 	for _, p := range peers {
-		name := "penstock-bucket"
-		if p.clock {
-			name += "-clock"
-		}
-		worst = max(worst, r.ratio(decision("zipf", name), decision("zipf", p.name), cpu))
+		worst = max(worst, r.ratio(decision("zipf", "penstock-bucket"), decision("zipf", p.name), cpu))
 	}
 	clock := (r.median(decision("hot", "penstock-bucket-clock"), cpu) - r.median(decision("hot", "penstock-bucket"), cpu)) /
 		(r.median(decision("hot", "clock"), cpu) - r.median(decision("hot", "none"), cpu))

@@ -25,7 +25,7 @@ var (
 		{"throttled", true},
 		{"ulule", true},
 	}
-	references = []peer{{"gcra-syncmap", false}, {"gcra-syncmap-clock", true}}
+	references = []peer{{"gcra-fixed", false}, {"gcra-syncmap", false}, {"gcra-syncmap-clock", true}}
 
 	gatewayWorkloads = []string{"json-0.5KB", "json-200KB", "sse-50", "sse-50-2ms"}
 	proxies          = []string{"bare", "penstock", "penstock-nolimits", "penstock-bypass"}
