@@ -149,7 +149,7 @@ func TestMemoryStoreSweep(t *testing.T) {
 			t.Errorf("after %v: dropped %d, %d keys left, want %d", step.after, dropped, st.Keys, step.left)
 		}
 	}
-	if n := len(*s.layouts.byID.Load()); n != 1 {
+	if n := len(s.layouts.byShape); n != 1 {
 		t.Errorf("%d layouts are kept for one record", n)
 	}
 	// What was dropped is used again: the same traffic takes no more memory.
