@@ -401,6 +401,13 @@ func TestMemoryStoreAllocatesNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations a decision on %d keys", n, groupRoom)
 	}
+	full := NewMemoryStore(MemoryOptions{MaxKeys: 1})
+	take(t, full, now, charges[:1]...)
+	newcomer := rule.Charges("newcomer", Amounts{Requests: 1})
+	take(t, full, now, newcomer...)
+	if n := testing.AllocsPerRun(100, func() { take(t, full, now, newcomer...) }); n != 0 || !newcomer[0].Shared {
+		t.Errorf("%v allocations a charge that is shared: %v", n, newcomer[0].Shared)
+	}
 }
 
 // TestMemoryStoreValidates: the store, which looks at charges in its own order,

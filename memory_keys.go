@@ -48,14 +48,14 @@ func (s *MemoryStore) insert(g *group, groups []group, m moment) bool {
 	if from == kept {
 		bound = math.MaxInt64
 	}
-	if s.keys.Add(1) > bound && !s.makeSpace(x, bound, groups, m) {
-		s.keys.Add(-1)
-		return false
+	few := func() bool { return s.keys.Load() <= bound }
+	room := func() bool {
+		if s.makeRoom(x, from) {
+			g.n = s.pages.takeFor(g.lay.class, from, s.budget.take)
+		}
+		return g.n != 0
 	}
-	if s.makeRoom(x, from) {
-		g.n = s.pages.take(g.lay.class, from, s.budget.take)
-	}
-	if g.n == 0 {
+	if s.keys.Add(1); !few() && !s.makeSpace(x, few, groups, m) || !room() && !s.makeSpace(x, room, groups, m) {
 		s.keys.Add(-1)
 		return false
 	}
@@ -77,14 +77,14 @@ func (s *MemoryStore) insert(g *group, groups []group, m moment) bool {
 // the time at most.
 const barrenFor = 10_000
 
-// makeSpace drops idle keys, of the locked shard x or of any other, until there
-// are no more than bound, and reports whether that is so.
-func (s *MemoryStore) makeSpace(x *shard, bound int64, except []group, m moment) bool {
+// makeSpace drops idle keys, of the locked shard x or of any other, until that is
+// enough, and reports whether it is.
+func (s *MemoryStore) makeSpace(x *shard, enough func() bool, except []group, m moment) bool {
 	if barren := s.barren.Load(); m.now < barren && m.now >= barren-barrenFor {
-		return s.keys.Load() <= bound
+		return false
 	}
 	const atOnce = 16
-	if s.sweepSome(x, 4*atOnce, except, m); s.keys.Load() <= bound {
+	if s.sweepSome(x, 4*atOnce, except, m) > 0 && enough() {
 		return true
 	}
 	for range s.index.shards {
@@ -92,9 +92,9 @@ func (s *MemoryStore) makeSpace(x *shard, bound int64, except []group, m moment)
 		if y == x || !y.mu.TryLock() { // waiting for a second shard could go round in a circle
 			continue
 		}
-		s.sweepSome(y, atOnce, except, m)
+		dropped := s.sweepSome(y, atOnce, except, m)
 		y.mu.Unlock()
-		if s.keys.Load() <= bound {
+		if dropped > 0 && enough() {
 			return true
 		}
 	}
@@ -239,26 +239,24 @@ func (s *MemoryStore) vacate(h *head, n number) {
 }
 
 // Sweep drops all counters on which nothing is left, and returns how many keys
-// went. It holds up nobody for more than a few microseconds, and may be called
-// at any time; a zero now is the store's own clock. Call it every minute or so
-// where callers come and go.
+// went. Only newcomers wait for it, for a few microseconds, or at worst until a
+// shard is done, which at a million keys takes half a millisecond. It may be
+// called at any time; a zero now is the store's own clock. Call it every minute
+// or so where callers come and go.
 func (s *MemoryStore) Sweep(now time.Time) int {
 	m := s.moment(now)
 	const atOnce = 64
 	dropped := 0
 	for i := range s.index.shards {
 		x := &s.index.shards[i]
-		for done := 0; ; done += atOnce {
+		for done, size := 0, 1; done < size; done += atOnce {
 			x.mu.Lock()
-			size := len(x.table.Load().entries)
-			if done < size {
+			if size = len(x.table.Load().entries); done < size {
 				dropped += s.sweepSome(x, atOnce, nil, m)
 			}
 			x.mu.Unlock()
-			if done+atOnce >= size {
-				break
-			}
 		}
+		s.tidy(x)
 	}
 	s.dropLayouts()
 	s.pages.trim(s.budget.take)
