@@ -328,7 +328,7 @@ func (s *MemoryStore) foretellWindow(c *Charge, sl *slot, h *head, now int64, ta
 		switch {
 		case now >= ends:
 			return false
-		case used > sl.amount-c.Amount:
+		case used > sl.amount: // debt, which the next windows begin with
 			if sl.size == 0 {
 				return false // months have to be counted in UTC
 			}
@@ -337,6 +337,8 @@ func (s *MemoryStore) foretellWindow(c *Charge, sl *slot, h *head, now int64, ta
 			if c.Amount > 0 {
 				wait = f.Wait(n, now, c.Amount)
 			}
+		case used > sl.amount-c.Amount:
+			wait = ends - now
 		}
 	case kindInFlight:
 		used, ends = int64(atomic.LoadUint64(&w[0])), now
