@@ -200,8 +200,7 @@ func (r *Reservation) RaiseAt(ctx context.Context, now time.Time, to Amounts) (o
 	if r.ended {
 		return over, nil
 	}
-	var room [8]Adjustment
-	adjustments := room[:0]
+	adjustments := make([]Adjustment, 0, len(r.Charges))
 	for i := range r.Charges {
 		if lacks := min(to[r.unit(i)], MaxAmount) - r.taken(i); lacks > 0 && r.took(i) {
 			adjustments = append(adjustments, Adjustment{Charge: &r.Charges[i], Delta: lacks})
@@ -305,8 +304,7 @@ func (r *Reservation) end(ctx context.Context, now time.Time, final func(c *Char
 		return nil
 	}
 	r.ended = true
-	var room [8]Adjustment
-	adjustments := room[:0]
+	adjustments := make([]Adjustment, 0, len(r.Charges)+len(r.extras))
 	inFlight := false
 	for i := range r.Charges {
 		c := &r.Charges[i]
