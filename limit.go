@@ -281,14 +281,16 @@ func (s *Limits) Len() int {
 func (s *Limits) At(i int) Limit { return s.limits[i] }
 
 // Charges returns what a request that takes amounts is charged under key: one
-// charge for each limit of the set of whose unit it takes something.
+// charge for each limit of the set of whose unit it takes something. A unit that
+// only shows what it takes when the work is done is reserved with at least 1: of
+// what has no charge nothing is counted when it is settled. A nil set has none.
 func (s *Limits) Charges(key string, amounts Amounts) []Charge {
 	return s.AppendCharges(nil, key, &amounts)
 }
 
 // AppendCharges appends to dst what [Limits.Charges] returns.
 func (s *Limits) AppendCharges(dst []Charge, key string, amounts *Amounts) []Charge {
-	for i := range s.gauges {
+	for i := range s.Len() {
 		if n := amounts[s.gauges[i].unit]; n != 0 {
 			// In place: a Charge is large, and made for every decision.
 			dst = append(dst, Charge{})

@@ -245,8 +245,10 @@ func (r *Reservation) taken(i int) int64 {
 
 // Settle corrects the reservation to what was really used, by unit. What was
 // reserved beyond that goes back to the step or window that it was taken from;
-// what was used beyond the reservation is charged now, even past the limit.
-// The request itself has happened: its Requests stay, and Concurrent ends.
+// what was used beyond the reservation is charged now, even past the limit. Only
+// what has a charge is corrected: of a unit of which nothing was reserved nothing
+// is counted, so reserve at least 1. The request itself has happened: its Requests
+// stay, and Concurrent ends.
 func (r *Reservation) Settle(ctx context.Context, used Amounts) error {
 	return r.SettleAt(ctx, time.Time{}, used)
 }

@@ -2,6 +2,8 @@ package penstock
 
 import (
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -44,6 +46,63 @@ func TestTurns(t *testing.T) {
 	}
 	if n := s.Stats().Keys; n != 1 {
 		t.Errorf("%d keys", n)
+	}
+}
+
+// TestTurnsUnderContention: of what several goroutines ask for under several sets
+// of the same keys, sets with new amounts among them, as much passes as the
+// smallest limit of each counter allows, to the last one.
+func TestTurnsUnderContention(t *testing.T) {
+	s := NewMemoryStore(MemoryOptions{})
+	const chats, images, keys = 500, 300, 4
+	day := func(name string, amount int64) Limit {
+		return Limit{Name: name, Unit: Requests, Amount: amount, Window: 24 * time.Hour}
+	}
+	sets := []*Limits{
+		MustLimits(day("chat", chats)),
+		MustLimits(day("images", images), InFlight(1000)),
+		MustLimits(InFlight(1000), day("images", images)),
+	}
+	var passed [keys][2]atomic.Int64
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 1200 {
+				key := i / 2 % keys
+				set := sets[(i+g)%len(sets)]
+				if i%200 == 0 { // the same, and one that nobody has seen
+					set = MustLimits(day("chat", chats), day("new", int64(1_000_000+g*10_000+i)))
+				}
+				charges := set.Charges(strconv.Itoa(key), Amounts{Requests: 1})
+				if take(t, s, noon, charges...) {
+					which := 0
+					for j := range charges {
+						if charges[j].Limit().Name == "images" {
+							which = 1
+						}
+					}
+					passed[key][which].Add(1)
+				}
+				if i%300 == 0 {
+					s.Sweep(noon)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for key := range passed {
+		for which, set := range sets[:2] {
+			charges := set.Charges(strconv.Itoa(key), Amounts{Requests: 1})
+			if _, err := s.Look(ctx, noon, charges); err != nil {
+				t.Fatal(err)
+			}
+			if got := passed[key][which].Load(); got != charges[0].Used || got > set.At(0).Amount {
+				t.Errorf("key %d, %s: %d passed, %d used", key, set.At(0).Name, got, charges[0].Used)
+			}
+		}
+	}
+	if p := &passed[0]; p[0].Load() == 0 || p[1].Load() != images {
+		t.Errorf("%d chats passed, and %d images, of which there are more than %d", p[0].Load(), p[1].Load(), images)
 	}
 }
 
