@@ -226,7 +226,7 @@ func (s *MemoryStore) nextLayout(old *layout, words []uint64, g *group, m moment
 	s.layouts.mu.Lock()
 	defer s.layouts.mu.Unlock()
 	next := s.intern(shape, gauges)
-	next.hold(1)
+	s.layouts.hold(next, 1)
 	return next
 }
 

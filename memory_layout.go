@@ -24,10 +24,10 @@ type layout struct {
 	shape string
 	// How sets of some of the limits see the layout; replaced, never changed.
 	views atomic.Pointer[[]*layout]
-	// Guarded by layouts.mu: how many records have this layout, and whether it
-	// was dropped because none had.
-	records int
-	dropped bool
+	// Guarded by layouts.mu: how many records have this layout, whether it is one
+	// of layouts.idle, and whether it was dropped because no record had it.
+	records       int
+	idle, dropped bool
 }
 
 type slot struct {
@@ -86,20 +86,25 @@ func (l *layout) as(set *layout) *layout {
 }
 
 // layouts are all layouts of a store. One that no record has any more is
-// dropped when there are twice as many as were left the last time, and by Sweep.
+// dropped when there are some such, and by Sweep.
 type layouts struct {
 	// By their number: blocks of them, so that one more changes little.
 	byID atomic.Pointer[map[uint32]*block] // replaced, never changed
 
-	mu      sync.Mutex // guards what follows, and every change of byID
+	mu      sync.Mutex // guards what follows, and every change of byID and its blocks
 	byShape map[string]*layout
 	last    uint32
-	left    int // how many there were when some were dropped last
+	idle    []*layout // no record had them when they came here
 }
 
-// A block has 256 layouts whose numbers follow each other; nil: dropped, or not
-// there yet.
-type block [256]atomic.Pointer[layout]
+const blockSize = 256
+
+// A block has layouts whose numbers follow each other; nil: dropped, or not there
+// yet.
+type block struct {
+	layouts [blockSize]atomic.Pointer[layout]
+	left    int
+}
 
 // layoutOf returns the layout of records whose key has these limits and no
 // other.
@@ -113,8 +118,8 @@ func (s *MemoryStore) layoutOf(limits *Limits) *layout {
 func (s *MemoryStore) cacheLayout(limits *Limits) *layout {
 	s.layouts.mu.Lock()
 	defer s.layouts.mu.Unlock()
-	const few = 64
-	if len(s.layouts.byShape) > 2*s.layouts.left+few {
+	const few = 64 // so that little is done at once
+	if len(s.layouts.idle) >= few {
 		s.layouts.drop()
 	}
 	l := s.intern(limits.shape, limits.gauges)
@@ -142,25 +147,27 @@ func (s *MemoryStore) intern(shape string, gauges []gauge) *layout {
 	l.class = classFor(words)
 	s.layouts.byShape[shape] = l
 	byID := *s.layouts.byID.Load()
-	b := byID[l.id/uint32(len(block{}))]
+	b := byID[l.id/blockSize]
 	if b == nil {
 		b = new(block)
 		byID = maps.Clone(byID)
-		byID[l.id/uint32(len(b))] = b
+		byID[l.id/blockSize] = b
 		s.layouts.byID.Store(&byID)
 	}
-	b[l.id%uint32(len(b))].Store(l)
+	b.layouts[l.id%blockSize].Store(l)
+	b.left++
+	s.layouts.hold(l, 0)
 	return l
 }
 
 // layout returns the layout with the given number, nil for one that was
 // dropped.
 func (s *MemoryStore) layout(id uint32) *layout {
-	b := (*s.layouts.byID.Load())[id/uint32(len(block{}))]
+	b := (*s.layouts.byID.Load())[id/blockSize]
 	if b == nil {
 		return nil
 	}
-	return b[id%uint32(len(b))].Load()
+	return b.layouts[id%blockSize].Load()
 }
 
 // hold counts a record more (or, with -1, less) with the layout l. It returns
@@ -168,14 +175,18 @@ func (s *MemoryStore) layout(id uint32) *layout {
 func (s *MemoryStore) hold(l *layout, n int) bool {
 	s.layouts.mu.Lock()
 	defer s.layouts.mu.Unlock()
-	return l.hold(n)
+	return s.layouts.hold(l, n)
 }
 
-func (l *layout) hold(n int) bool {
+// hold is the store's hold, with mu held.
+func (ls *layouts) hold(l *layout, n int) bool {
 	if l.dropped {
 		return false
 	}
-	l.records += n
+	if l.records += n; l.records == 0 && !l.idle {
+		l.idle = true
+		ls.idle = append(ls.idle, l)
+	}
 	return true
 }
 
@@ -188,17 +199,21 @@ func (s *MemoryStore) dropLayouts() {
 
 // drop is dropLayouts with mu held.
 func (ls *layouts) drop() {
-	was, byID := *ls.byID.Load(), make(map[uint32]*block)
-	for shape, l := range ls.byShape {
-		i := l.id / uint32(len(block{}))
-		if l.records == 0 {
-			l.dropped = true
-			delete(ls.byShape, shape)
-			was[i][l.id%uint32(len(block{}))].Store(nil)
-		} else {
-			byID[i] = was[i]
+	for _, l := range ls.idle {
+		if l.idle = false; l.records > 0 {
+			continue
+		}
+		l.dropped = true
+		delete(ls.byShape, l.shape)
+		byID := *ls.byID.Load()
+		b := byID[l.id/blockSize]
+		b.layouts[l.id%blockSize].Store(nil)
+		if b.left--; b.left == 0 {
+			byID = maps.Clone(byID)
+			delete(byID, l.id/blockSize)
+			ls.byID.Store(&byID)
 		}
 	}
-	ls.byID.Store(&byID)
-	ls.left = len(ls.byShape)
+	clear(ls.idle)
+	ls.idle = ls.idle[:0]
 }

@@ -129,7 +129,7 @@ func TestManySets(t *testing.T) {
 			copies, was = copies+1, is
 		}
 	}
-	if most := 2 * n / len(block{}); copies > most {
+	if most := 2 * n / blockSize; copies > most {
 		t.Errorf("what there is was copied %d times for %d sets, want at most %d", copies, n, most)
 	}
 	if kept := len(s.layouts.byShape); kept < n {
