@@ -228,7 +228,8 @@ type Limits struct {
 
 // NewLimits makes a set of limits. Its error names the first limit that is not
 // valid, and why. Two limits of the same unit and name are an error: they
-// would share a counter.
+// would share a counter. Make a set once and keep it: one that a store has not
+// seen yet costs ten decisions and more.
 func NewLimits(limits ...Limit) (*Limits, error) {
 	if len(limits) > MaxLimits {
 		return nil, fmt.Errorf("penstock: %d limits in one set: at most %d", len(limits), MaxLimits)
