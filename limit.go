@@ -228,7 +228,8 @@ type Limits struct {
 
 // NewLimits makes a set of limits. Its error names the first limit that is not
 // valid, and why. Two limits of the same unit and name are an error: they
-// would share a counter.
+// would share a counter. Make a set once and keep it: one that a store has not
+// seen yet costs ten decisions and more.
 func NewLimits(limits ...Limit) (*Limits, error) {
 	if len(limits) > MaxLimits {
 		return nil, fmt.Errorf("penstock: %d limits in one set: at most %d", len(limits), MaxLimits)
@@ -281,14 +282,16 @@ func (s *Limits) Len() int {
 func (s *Limits) At(i int) Limit { return s.limits[i] }
 
 // Charges returns what a request that takes amounts is charged under key: one
-// charge for each limit of the set of whose unit it takes something.
+// charge for each limit of the set of whose unit it takes something. A unit that
+// only shows what it takes when the work is done is reserved with at least 1: of
+// what has no charge nothing is counted when it is settled. A nil set has none.
 func (s *Limits) Charges(key string, amounts Amounts) []Charge {
 	return s.AppendCharges(nil, key, &amounts)
 }
 
 // AppendCharges appends to dst what [Limits.Charges] returns.
 func (s *Limits) AppendCharges(dst []Charge, key string, amounts *Amounts) []Charge {
-	for i := range s.gauges {
+	for i := range s.Len() {
 		if n := amounts[s.gauges[i].unit]; n != 0 {
 			// In place: a Charge is large, and made for every decision.
 			dst = append(dst, Charge{})

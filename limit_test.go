@@ -105,3 +105,33 @@ func TestChargesSkipsWhatIsNotTaken(t *testing.T) {
 		t.Errorf("%+v", charges)
 	}
 }
+
+// TestNothingToCharge: without limits, or of units that nothing is taken of,
+// there is nothing to charge, and what is not charged is not settled.
+func TestNothingToCharge(t *testing.T) {
+	set := MustLimits(PerMinute(Requests, 10), PerMinute(Tokens, 100))
+	ask := Amounts{Requests: 1}
+	for name, limits := range map[string]*Limits{"nil": nil, "zero": {}, "empty": MustLimits(), "of another unit": MustLimits(PerMinute(Tokens, 1))} {
+		if charges := limits.Charges("a", ask); len(charges) != 0 {
+			t.Errorf("%s: %+v", name, charges)
+		}
+	}
+	l := New(nil)
+	if d, err := l.AllowAt(ctx, noon); err != nil || !d.Allowed || d.Binding() != nil || !d.Time.Equal(noon) {
+		t.Errorf("no charges: %+v, %v", d, err)
+	}
+	for _, reserved := range []int64{0, 1} {
+		ask[Tokens] = reserved
+		r, err := l.ReserveAt(ctx, noon, set.Charges("a", ask)...)
+		if err != nil || !r.Allowed {
+			t.Fatal(r, err)
+		}
+		if err := r.SettleAt(ctx, noon, Amounts{Tokens: 30}); err != nil {
+			t.Fatal(err)
+		}
+		d, err := l.LookAt(ctx, noon, set.Charges("a", Amounts{Tokens: 1})...)
+		if want := 30 * reserved; err != nil || d.Charges[0].Used != want {
+			t.Errorf("%d reserved and 30 settled: %d used, want %d (%v)", reserved, d.Charges[0].Used, want, err)
+		}
+	}
+}

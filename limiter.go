@@ -200,8 +200,7 @@ func (r *Reservation) RaiseAt(ctx context.Context, now time.Time, to Amounts) (o
 	if r.ended {
 		return over, nil
 	}
-	var room [8]Adjustment
-	adjustments := room[:0]
+	adjustments := make([]Adjustment, 0, len(r.Charges))
 	for i := range r.Charges {
 		if lacks := min(to[r.unit(i)], MaxAmount) - r.taken(i); lacks > 0 && r.took(i) {
 			adjustments = append(adjustments, Adjustment{Charge: &r.Charges[i], Delta: lacks})
@@ -246,8 +245,10 @@ func (r *Reservation) taken(i int) int64 {
 
 // Settle corrects the reservation to what was really used, by unit. What was
 // reserved beyond that goes back to the step or window that it was taken from;
-// what was used beyond the reservation is charged now, even past the limit.
-// The request itself has happened: its Requests stay, and Concurrent ends.
+// what was used beyond the reservation is charged now, even past the limit. Only
+// what has a charge is corrected: of a unit of which nothing was reserved nothing
+// is counted, so reserve at least 1. The request itself has happened: its Requests
+// stay, and Concurrent ends.
 func (r *Reservation) Settle(ctx context.Context, used Amounts) error {
 	return r.SettleAt(ctx, time.Time{}, used)
 }
@@ -305,8 +306,7 @@ func (r *Reservation) end(ctx context.Context, now time.Time, final func(c *Char
 		return nil
 	}
 	r.ended = true
-	var room [8]Adjustment
-	adjustments := room[:0]
+	adjustments := make([]Adjustment, 0, len(r.Charges)+len(r.extras))
 	inFlight := false
 	for i := range r.Charges {
 		c := &r.Charges[i]

@@ -14,7 +14,8 @@ type MemoryOptions struct {
 	// 1,000,000.
 	MaxKeys int
 	// MaxBytes is how much memory they take at most; 0 for 256 MiB. An empty
-	// store takes some 70 KiB of it.
+	// store takes some 70 KiB of it. What is not in it is half a kilobyte for
+	// each set of limits that is in use and counts unlike the others.
 	MaxBytes int64
 	// Reserve is how many of MaxKeys only charges with Keep get. Of MaxBytes
 	// they have 4 KiB each and 300 KiB for all, but no more than half of it:
@@ -70,7 +71,7 @@ func NewMemoryStore(o MemoryOptions) *MemoryStore {
 	s.pages.nowhere = unsafe.Pointer(&make([]uint64, pageWords)[0])
 	s.budget.used[newcomers] = int64(unsafe.Sizeof(*s)) + int64(len(s.index.shards))*smallestTable*8 + pageBytes
 	s.layouts.byShape = make(map[string]*layout)
-	s.layouts.byID.Store(&map[uint32]*layout{})
+	s.layouts.byID.Store(&map[uint32]*block{})
 	s.Configure(o)
 	return s
 }

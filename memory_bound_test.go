@@ -3,6 +3,7 @@ package penstock
 import (
 	"bytes"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -417,5 +418,82 @@ func TestIdleKeysLinger(t *testing.T) {
 				t.Errorf("%d of %d keys are there, and %d charges were shared", n.Keys, keys, n.Overflowed)
 			}
 		})
+	}
+}
+
+// TestRoomOfIdleKeys: in a store that is full of bytes newcomers share a counter
+// only where nobody is idle, wherever in the store it be, and however large its
+// record.
+func TestRoomOfIdleKeys(t *testing.T) {
+	large := func(window time.Duration) *Limits { // so that tables need no growth
+		var limits []Limit
+		for i := range 20 {
+			limits = append(limits, Limit{Name: strconv.Itoa(i), Unit: Requests, Amount: 1000, Window: window})
+		}
+		return MustLimits(limits...)
+	}
+	hour, second := large(time.Hour), large(time.Second)
+	for _, tt := range []struct {
+		name      string
+		idle      int // of every so many keys one
+		newcomers *Limits
+		come      int
+		shared    int64 // charges of theirs
+	}{
+		{"few are idle", 30, hour, 5, 0},
+		{"records that are smaller", 1, MustLimits(Limit{Unit: Requests, Amount: 1, Window: time.Hour, Algorithm: TokenBucket, Capacity: 9}), 60, 0},
+		{"nobody is idle", math.MaxInt, hour, 20, 20 * 20},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := NewMemoryStore(MemoryOptions{MaxBytes: 300 << 10})
+			s.BornAt(noon.AddDate(0, 0, -1))
+			for i := 0; s.Stats().Overflowed < 20; i++ {
+				limits := hour
+				if (i+1)%tt.idle == 0 {
+					limits = second
+				}
+				take(t, s, noon, limits.Charges(strconv.Itoa(i), Amounts{Requests: 1})...)
+			}
+			full := s.Stats()
+			for i := range tt.come {
+				now := noon.Add(time.Minute + time.Duration(i)*20*time.Millisecond)
+				take(t, s, now, tt.newcomers.Charges("new "+strconv.Itoa(i), Amounts{Requests: 1})...)
+			}
+			if n := s.Stats(); n.Overflowed-full.Overflowed != tt.shared || n.Bytes > 300<<10 {
+				t.Errorf("of %d newcomers %d charges are shared, want %d: %+v, before %+v", tt.come, n.Overflowed-full.Overflowed, tt.shared, n, full)
+			}
+		})
+	}
+}
+
+// TestSweepTidies: who stays when many have gone is found as soon as if they had
+// never come: no table is much too large, and none is full of what was removed.
+func TestSweepTidies(t *testing.T) {
+	s := NewMemoryStore(MemoryOptions{})
+	minute, day := MustLimits(PerMinute(Requests, 5)), MustLimits(PerDay(Requests, 5))
+	const flood, stay = 50_000, 5_000
+	for i := range flood {
+		take(t, s, noon, minute.Charges(strconv.Itoa(i), Amounts{Requests: 1})...)
+		if i < stay {
+			take(t, s, noon, day.Charges("stays "+strconv.Itoa(i), Amounts{Requests: 1})...)
+		}
+	}
+	before := s.Stats().Bytes
+	if n := s.Sweep(noon.Add(time.Hour)); n != flood {
+		t.Fatalf("%d of %d keys went", n, flood)
+	}
+	for i := range s.index.shards {
+		x := &s.index.shards[i]
+		if size := len(x.table.Load().entries); 4*(x.filled-x.live) > size || size > 2*x.size() {
+			t.Errorf("shard %d has %d places for %d keys, and in %d more something that was removed", i, size, x.live, x.filled-x.live)
+		}
+	}
+	for i := range stay {
+		if c := day.Charges("stays "+strconv.Itoa(i), Amounts{Requests: 5}); take(t, s, noon.Add(time.Hour), c...) {
+			t.Fatalf("key %d was forgotten", i)
+		}
+	}
+	if after := s.Stats().Bytes; after >= before {
+		t.Errorf("%d bytes, before %d", after, before)
 	}
 }

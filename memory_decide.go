@@ -1,9 +1,9 @@
 package penstock
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
 )
 
 // A group is the charges of one key: a part of the charges of a request.
@@ -101,7 +101,13 @@ func (s *MemoryStore) overflow(c *Charge, nth int) hashed {
 	if c.Overflow != "" {
 		return s.index.key.sum(c.Overflow)
 	}
-	return s.index.key.sum("overflow " + strconv.Itoa(nth) + " " + c.Limits.shape)
+	// No key that anyone names is this one, since its hash is secret.
+	shape := s.index.key.sum(c.Limits.shape)
+	var b [24]byte
+	binary.LittleEndian.PutUint64(b[:], shape.h1)
+	binary.LittleEndian.PutUint64(b[8:], shape.h2)
+	binary.LittleEndian.PutUint64(b[16:], uint64(nth))
+	return s.index.key.sum(string(b[:]))
 }
 
 // mostTries is how often a decision that takes nothing is tried without a lock
@@ -180,6 +186,7 @@ var errFull = fmt.Errorf("penstock: %w: its memory is full of counters that are 
 func (s *MemoryStore) reach(g *group, groups []group, m moment) error {
 	for {
 		if s.findGroup(g); g.n == 0 {
+			g.lay = s.layoutOf(g.first.Limits)
 			if s.insert(g, groups, m) {
 				continue
 			}
@@ -198,15 +205,32 @@ func (s *MemoryStore) reach(g *group, groups []group, m moment) error {
 	}
 }
 
-// laidOut reports whether the record that the group found begins with its
-// limits.
+// laidOut reports whether the record that the group found has its limits, and
+// makes the group see them where they are. If not, it sees them as they are
+// alone.
 func (s *MemoryStore) laidOut(g *group) bool {
 	id := g.head.layout.Load()
 	if id == g.lay.id {
 		return true
 	}
-	l := s.layout(id)
-	return l != nil && l.prefix == g.lay
+	g.lay = s.layoutOf(g.first.Limits)
+	if id == g.lay.id {
+		return true
+	}
+	if v := s.seen(g.lay, id); v != nil {
+		g.lay = v
+		return true
+	}
+	return false
+}
+
+// seen returns how those whose limits are laid out as lay see records with the
+// layout id, nil where they are not all there.
+func (s *MemoryStore) seen(lay *layout, id uint32) *layout {
+	if l := s.layout(id); l != nil {
+		return l.as(lay)
+	}
+	return nil
 }
 
 // unchanged reports whether no record was changed since it was reached.

@@ -81,10 +81,7 @@ func (s *MemoryStore) makeRoom(x *shard, from pool) bool {
 	if 4*(x.filled+1) <= 3*len(old.entries) {
 		return true
 	}
-	size := smallestTable
-	for 2*(x.live+1) > size {
-		size *= 2
-	}
+	size := x.size()
 	if grown := 8 * int64(size-len(old.entries)); !s.budget.table(from, grown) {
 		switch {
 		case from != kept:
@@ -96,7 +93,36 @@ func (s *MemoryStore) makeRoom(x *shard, from pool) bool {
 		}
 		size = len(old.entries)
 	}
-	t := newTable(size)
+	x.rebuild(size)
+	return true
+}
+
+// tidy rebuilds the table when a quarter of it are entries that were removed, on
+// which probes go on, or when it is larger than four times what there is in it.
+func (s *MemoryStore) tidy(x *shard) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	was, size := len(x.table.Load().entries), x.size()
+	if 4*(x.filled-x.live) > was || was > 2*size {
+		size = min(size, was)
+		s.budget.table(newcomers, 8*int64(size-was))
+		x.rebuild(size)
+	}
+}
+
+// size is how large a table is when it is made: no more than half full.
+func (x *shard) size() int {
+	size := smallestTable
+	for 2*(x.live+1) > size {
+		size *= 2
+	}
+	return size
+}
+
+// rebuild makes a table of another size, with the entries that lead to records.
+// The shard is locked.
+func (x *shard) rebuild(size int) {
+	old, t := x.table.Load(), newTable(size)
 	for i := range old.entries {
 		if e := old.entries[i].Load(); e != 0 && uint32(e) != removed {
 			t.put(e)
@@ -104,7 +130,6 @@ func (s *MemoryStore) makeRoom(x *shard, from pool) bool {
 	}
 	x.filled = x.live
 	x.table.Store(t)
-	return true
 }
 
 // put adds an entry, for which there is room. The shard is locked and has no

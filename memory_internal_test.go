@@ -149,7 +149,7 @@ func TestMemoryStoreSweep(t *testing.T) {
 			t.Errorf("after %v: dropped %d, %d keys left, want %d", step.after, dropped, st.Keys, step.left)
 		}
 	}
-	if n := len(*s.layouts.byID.Load()); n != 1 {
+	if n := len(s.layouts.byShape); n != 1 {
 		t.Errorf("%d layouts are kept for one record", n)
 	}
 	// What was dropped is used again: the same traffic takes no more memory.
@@ -400,6 +400,13 @@ func TestMemoryStoreAllocatesNothing(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations a decision on %d keys", n, groupRoom)
+	}
+	full := NewMemoryStore(MemoryOptions{MaxKeys: 1})
+	take(t, full, now, charges[:1]...)
+	newcomer := rule.Charges("newcomer", Amounts{Requests: 1})
+	take(t, full, now, newcomer...)
+	if n := testing.AllocsPerRun(100, func() { take(t, full, now, newcomer...) }); n != 0 || !newcomer[0].Shared {
+		t.Errorf("%v allocations a charge that is shared: %v", n, newcomer[0].Shared)
 	}
 }
 

@@ -2,6 +2,7 @@ package penstock
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -13,10 +14,21 @@ import (
 // than one, so that what is idle goes faster than new keys come.
 const sweepOnInsert = 4
 
-// lingering is how long, in microseconds, an insertion leaves keys alone on which
-// nothing is left any more, as long as there is ample room. Without it those whose
+// lingering is how long, in microseconds, counters on which nothing is left any
+// more are left alone, as long as there is ample room. Without it those whose
 // buckets are full again at once would drop each other: whoever comes back is new.
 const lingering = 10_000_000
+
+// lately is the moment at which counters must have been idle to be dropped.
+func (s *MemoryStore) lately(m moment) moment {
+	if s.keys.Load() <= s.bound()/4*3 && s.budget.ample() {
+		m.now -= lingering
+	}
+	return m
+}
+
+// bound is how many keys there may be without those that are reserved.
+func (s *MemoryStore) bound() int64 { return s.maxKeys.Load() - s.reserve.Load() }
 
 // insert makes a record for the key of the group, or finds the one that was
 // made meanwhile. It returns false when the key is new, has no room reserved,
@@ -31,23 +43,19 @@ func (s *MemoryStore) insert(g *group, groups []group, m moment) bool {
 	if g.n = s.find(g.hashed); g.n != 0 {
 		return true
 	}
-	from, bound := g.pool(), s.maxKeys.Load()-s.reserve.Load()
-	lately := m
-	if s.keys.Load() <= bound/4*3 && s.budget.ample() {
-		lately.now -= lingering
-	}
-	s.sweepSome(x, sweepOnInsert, groups, lately)
+	from, bound := g.pool(), s.bound()
+	s.sweepSome(x, sweepOnInsert, groups, s.lately(m))
 	if from == kept {
 		bound = math.MaxInt64
 	}
-	if s.keys.Add(1) > bound && !s.makeSpace(x, bound, groups, m) {
-		s.keys.Add(-1)
-		return false
+	few := func() bool { return s.keys.Load() <= bound }
+	room := func() bool {
+		if s.makeRoom(x, from) {
+			g.n = s.pages.takeFor(g.lay.class, from, s.budget.take)
+		}
+		return g.n != 0
 	}
-	if s.makeRoom(x, from) {
-		g.n = s.pages.take(g.lay.class, from, s.budget.take)
-	}
-	if g.n == 0 {
+	if s.keys.Add(1); !few() && !s.makeSpace(x, few, groups, m) || !room() && !s.makeSpace(x, room, groups, m) {
 		s.keys.Add(-1)
 		return false
 	}
@@ -69,14 +77,14 @@ func (s *MemoryStore) insert(g *group, groups []group, m moment) bool {
 // the time at most.
 const barrenFor = 10_000
 
-// makeSpace drops idle keys, of the locked shard x or of any other, until there
-// are no more than bound, and reports whether that is so.
-func (s *MemoryStore) makeSpace(x *shard, bound int64, except []group, m moment) bool {
+// makeSpace drops idle keys, of the locked shard x or of any other, until that is
+// enough, and reports whether it is.
+func (s *MemoryStore) makeSpace(x *shard, enough func() bool, except []group, m moment) bool {
 	if barren := s.barren.Load(); m.now < barren && m.now >= barren-barrenFor {
-		return s.keys.Load() <= bound
+		return false
 	}
 	const atOnce = 16
-	if s.sweepSome(x, 4*atOnce, except, m); s.keys.Load() <= bound {
+	if s.sweepSome(x, 4*atOnce, except, m) > 0 && enough() {
 		return true
 	}
 	for range s.index.shards {
@@ -84,9 +92,9 @@ func (s *MemoryStore) makeSpace(x *shard, bound int64, except []group, m moment)
 		if y == x || !y.mu.TryLock() { // waiting for a second shard could go round in a circle
 			continue
 		}
-		s.sweepSome(y, atOnce, except, m)
+		dropped := s.sweepSome(y, atOnce, except, m)
 		y.mu.Unlock()
-		if s.keys.Load() <= bound {
+		if dropped > 0 && enough() {
 			return true
 		}
 	}
@@ -102,10 +110,10 @@ func (d *head) occupy(h hashed, l *layout) {
 	d.hash.Store(h.h2)
 }
 
-// relay lays out the record of the group's key anew, so that it begins with
-// the group's limits. Limits that it had before and that still count something
-// stay behind them. It returns false, with the record as it was, when there is
-// no memory for one that is larger than what the key has.
+// relay lays out the record of the group's key anew, so that it has the group's
+// limits. Limits that it had before and that still count something, or did until
+// lately, stay with them. It returns false, with the record as it was, when there
+// is no memory for one that is larger than what the key has.
 func (s *MemoryStore) relay(g *group, m moment) bool {
 	x := &s.index.shards[g.hashed.shard()]
 	x.mu.Lock()
@@ -120,7 +128,7 @@ func (s *MemoryStore) relay(g *group, m moment) bool {
 	old := s.layout(head.layout.Load())
 	words := head.words(old)
 	g.lay = s.layoutOf(g.first.Limits)
-	if old == g.lay || old.prefix == g.lay {
+	if old == g.lay || old.as(g.lay) != nil {
 		return true
 	}
 	next := s.nextLayout(old, words, g, m)
@@ -194,31 +202,32 @@ func putAll(to, from []uint64) {
 }
 
 // nextLayout is the layout of the group's limits and of those in the record,
-// laid out as old, that are not among them but still count something. It is
-// held for one record.
+// laid out as old, that are not among them but still count something, or did
+// until lately: keys are charged under several sets by turns. It is held for one
+// record.
 func (s *MemoryStore) nextLayout(old *layout, words []uint64, g *group, m moment) *layout {
-	for {
-		var more []gauge
-		room := classWords[len(classWords)-1]
-		for i := range g.lay.slots {
-			room -= g.lay.slots[i].kind.words()
-		}
-		for i := range old.slots {
-			sl := &old.slots[i]
-			if g.lay.find(&sl.gauge) == nil && !s.idle(sl, words, m) && sl.kind.words() <= room {
-				more = append(more, sl.gauge)
-				room -= sl.kind.words()
-			}
-		}
-		next := g.lay
-		if len(more) > 0 {
-			next = s.intern(shapeOf(more), g.lay, more)
-		}
-		if s.hold(next, 1) {
-			return next
-		}
-		g.lay = s.cacheLayout(g.first.Limits)
+	m = s.lately(m)
+	gauges := slices.Clip(g.first.Limits.gauges)
+	room := classWords[len(classWords)-1]
+	for i := range gauges {
+		room -= gauges[i].kind.words()
 	}
+	for i := range old.slots {
+		sl := &old.slots[i]
+		if g.lay.find(&sl.gauge) == nil && sl.kind.words() <= room && !s.idle(sl, words, m) {
+			gauges = append(gauges, sl.gauge)
+			room -= sl.kind.words()
+		}
+	}
+	shape := g.first.Limits.shape
+	if len(gauges) > len(g.lay.slots) {
+		shape = shapeOf(gauges)
+	}
+	s.layouts.mu.Lock()
+	defer s.layouts.mu.Unlock()
+	next := s.intern(shape, gauges)
+	s.layouts.hold(next, 1)
+	return next
 }
 
 // vacate frees a record. It is locked.
@@ -230,26 +239,24 @@ func (s *MemoryStore) vacate(h *head, n number) {
 }
 
 // Sweep drops all counters on which nothing is left, and returns how many keys
-// went. It holds up nobody for more than a few microseconds, and may be called
-// at any time; a zero now is the store's own clock. Call it every minute or so
-// where callers come and go.
+// went. Only newcomers wait for it, for a few microseconds, or at worst until a
+// shard is done, which at a million keys takes half a millisecond. It may be
+// called at any time; a zero now is the store's own clock. Call it every minute
+// or so where callers come and go.
 func (s *MemoryStore) Sweep(now time.Time) int {
 	m := s.moment(now)
 	const atOnce = 64
 	dropped := 0
 	for i := range s.index.shards {
 		x := &s.index.shards[i]
-		for done := 0; ; done += atOnce {
+		for done, size := 0, 1; done < size; done += atOnce {
 			x.mu.Lock()
-			size := len(x.table.Load().entries)
-			if done < size {
+			if size = len(x.table.Load().entries); done < size {
 				dropped += s.sweepSome(x, atOnce, nil, m)
 			}
 			x.mu.Unlock()
-			if done+atOnce >= size {
-				break
-			}
 		}
+		s.tidy(x)
 	}
 	s.dropLayouts()
 	s.pages.trim(s.budget.take)

@@ -75,10 +75,31 @@ func (p *pages) at(n number) unsafe.Pointer {
 func (p *pages) take(size int, from pool, room func(from pool, bytes int64) bool) number {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	open := &p.open[from][size]
-	if len(*open) == 0 && !p.openPage(size, from, room) {
+	if len(p.open[from][size]) == 0 && !p.openPage(size, from, room) {
 		return 0
 	}
+	return p.piece(size, from)
+}
+
+// takeFor is take for a record of a class. Where there is no piece of its size
+// it gets a larger one that was given back.
+func (p *pages) takeFor(class int, from pool, room func(from pool, bytes int64) bool) number {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.open[from][class]) == 0 && !p.openPage(class, from, room) {
+		for class++; class < numClasses && len(p.open[from][class]) == 0; {
+			class++
+		}
+	}
+	if class == numClasses {
+		return 0
+	}
+	return p.piece(class, from)
+}
+
+// piece takes a piece of an open page.
+func (p *pages) piece(size int, from pool) number {
+	open := &p.open[from][size]
 	i := (*open)[len(*open)-1]
 	g, words := &p.infos[i], uint16(sizeWords(size))
 	var first uint16

@@ -58,8 +58,11 @@ func (s *MemoryStore) quickOne(charges []Charge, now int64) bool {
 		}
 	}
 	slots := lay.slots
-	if h == nil || h.layout.Load() != lay.id || uint(c.Index) >= uint(len(slots)) {
+	if h == nil || uint(c.Index) >= uint(len(slots)) {
 		return false
+	}
+	if h.layout.Load() != lay.id {
+		return s.quick(charges, now, true)
 	}
 	sl := &slots[c.Index]
 	if uint64(c.Amount) > uint64(sl.whole) {
@@ -221,8 +224,8 @@ func (s *MemoryStore) fulfilKeys(spots []spot, charges []Charge, now int64) bool
 	return true
 }
 
-// seek returns the record of a charge's key, if it is laid out for the charge's
-// limits, and the count of its lock since when it is.
+// seek returns the record of a charge's key, if it has the charge's limits, how
+// these see it, and the count of its lock since when it is.
 func (s *MemoryStore) seek(c *Charge) (h *head, lay *layout, count uint64) {
 	if c.Limits == nil {
 		return nil, nil, 0
@@ -238,8 +241,13 @@ func (s *MemoryStore) seek(c *Charge) (h *head, lay *layout, count uint64) {
 			return nil, nil, 0
 		}
 	}
-	if h == nil || h.layout.Load() != lay.id {
+	if h == nil {
 		return nil, nil, 0
+	}
+	if id := h.layout.Load(); id != lay.id {
+		if lay = s.seen(lay, id); lay == nil {
+			return nil, nil, 0
+		}
 	}
 	return h, lay, count
 }
@@ -320,7 +328,7 @@ func (s *MemoryStore) foretellWindow(c *Charge, sl *slot, h *head, now int64, ta
 		switch {
 		case now >= ends:
 			return false
-		case used > sl.amount-c.Amount:
+		case used > sl.amount: // debt, which the next windows begin with
 			if sl.size == 0 {
 				return false // months have to be counted in UTC
 			}
@@ -329,6 +337,8 @@ func (s *MemoryStore) foretellWindow(c *Charge, sl *slot, h *head, now int64, ta
 			if c.Amount > 0 {
 				wait = f.Wait(n, now, c.Amount)
 			}
+		case used > sl.amount-c.Amount:
+			wait = ends - now
 		}
 	case kindInFlight:
 		used, ends = int64(atomic.LoadUint64(&w[0])), now

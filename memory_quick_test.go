@@ -61,7 +61,7 @@ func TestQuick(t *testing.T) {
 		{name: "a step later, denied", limits: []Limit{window(SlidingWindow, Requests, 1)}, later: 2 * time.Second, want: true},
 		{name: "a window later", limits: []Limit{window(FixedWindow, Requests, 9)}, later: time.Minute},
 		{name: "more than a bucket holds", limits: []Limit{window(TokenBucket, Tokens, 9)}},
-		{name: "a month, denied", limits: []Limit{PerMonth(Requests, 1)}},
+		{name: "a month, denied", limits: []Limit{PerMonth(Requests, 1)}, want: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := NewMemoryStore(MemoryOptions{})

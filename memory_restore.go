@@ -249,7 +249,9 @@ func (d *restored) layout() {
 		d.fail("a key has too many limits", nil)
 		return
 	}
-	d.layouts = append(d.layouts, d.store.intern(shapeOf(gauges), nil, gauges))
+	d.store.layouts.mu.Lock()
+	defer d.store.layouts.mu.Unlock()
+	d.layouts = append(d.layouts, d.store.intern(shapeOf(gauges), gauges))
 }
 
 // counter reads what counts in a slot, and reports whether anything does at the

@@ -103,7 +103,7 @@ func TestSnapshotHoldsWhatCounts(t *testing.T) {
 		}
 	}
 	// Who has the same limits as before is not laid out anew.
-	if n := len(*r.layouts.byID.Load()); n != 1 {
+	if n := len(r.layouts.byShape); n != 1 {
 		t.Errorf("%d layouts for the same limits", n)
 	}
 	if text := string(snapshot); strings.Contains(text, "in debt") || strings.Contains(text, "open") {

@@ -28,8 +28,10 @@ type Middleware struct {
 	// for the address. Nil: none, the address is that of the connection.
 	TrustedProxies []netip.Prefix
 	// Amounts says what a request takes; nil is one of Requests and one of
-	// Concurrent. Where it is only an estimate, the handler settles what was
-	// used with the Reservation of the request's context.
+	// Concurrent, so that limits on tokens or money deny and count nothing: with
+	// such limits set it, to at least 1 of their unit. Where it is only an
+	// estimate, the handler settles what was used with the Reservation of the
+	// request's context.
 	Amounts func(*http.Request) Amounts
 	// Failed answers a request that could not be decided because the store
 	// failed, or calls the handler nevertheless; nil answers 503.
