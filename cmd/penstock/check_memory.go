@@ -16,8 +16,13 @@ import (
 	"github.com/penstock-dev/penstock/internal/traffic"
 )
 
-// measured is how many callers are taken into a store to see what they take.
-const measured = 10_000
+// measured is how many callers are taken into a store to see what they take, and
+// mostCounters how many counters of theirs, which leaves the fewer callers the
+// more each has.
+const (
+	measured     = 10_000
+	mostCounters = 1_000_000
+)
 
 // sample is a request that all of them send.
 type sample struct {
@@ -37,9 +42,11 @@ func (s sample) String() string {
 // for what most is counted of.
 func printMemory(w io.Writer, c *config.Config, p *policy.Policy) error {
 	most, counters := sample{}, 0
+	var shared map[string]bool
 	for _, s := range samples(c, p) {
-		if n := len(s.own(p, 0)); n > counters {
-			most, counters = s, n
+		keys := s.shared(p)
+		if n := len(s.own(p, 0, keys)); n > counters {
+			most, counters, shared = s, n, keys
 		}
 	}
 	if counters == 0 {
@@ -47,18 +54,19 @@ func printMemory(w io.Writer, c *config.Config, p *policy.Policy) error {
 	}
 	store := penstock.NewMemoryStore(penstock.MemoryOptions{MaxBytes: math.MaxInt64 / 2})
 	limiter := penstock.New(store)
-	for i := range measured {
-		if _, err := limiter.Reserve(context.Background(), most.own(p, i)...); err != nil {
+	callers := int64(max(min(measured, mostCounters/counters), 1))
+	for i := range callers {
+		if _, err := limiter.Reserve(context.Background(), most.own(p, int(i), shared)...); err != nil {
 			return err
 		}
 	}
 	stats := store.Stats()
-	perCaller := (stats.Keys + measured - 1) / measured
+	perCaller := (stats.Keys + callers - 1) / callers
 	r := c.RateLimiting
 	memory := r.MaxMemory - r.MaxMemory/8 // the rest is never newcomers'
-	room := min(r.MaxKeys/perCaller, memory/(stats.Bytes/measured+1))
+	room := min(r.MaxKeys/perCaller, memory/(stats.Bytes/callers+1))
 	_, err := fmt.Fprintf(w, "\nA million callers who have asked once (%s) take about %d MB, as measured with %d.\nmax_keys and max_memory have room for about %d of them.\n",
-		most, round(stats.Bytes*(1_000_000/measured)/1_000_000), measured, round(room))
+		most, round(stats.Bytes/callers), callers, round(room))
 	return err
 }
 
@@ -77,9 +85,12 @@ func samples(c *config.Config, p *policy.Policy) (list []sample) {
 		return strings.ReplaceAll(list[0], "*", "x")
 	}
 	for _, role := range roles {
+		seen := map[string]bool{}
 		add := func(paths, methods, models []string) {
 			to := policy.Target{Method: first(methods, plain.Method), Path: first(paths, plain.Path)}
-			list = append(list, sample{to, first(models, ""), role})
+			if s := (sample{to, first(models, ""), role}); !seen[s.String()] {
+				seen[s.String()], list = true, append(list, s)
+			}
 		}
 		add(nil, nil, nil)
 		for _, model := range p.ModelPatterns() {
@@ -97,11 +108,18 @@ func samples(c *config.Config, p *policy.Policy) (list []sample) {
 
 // own are the charges of the i-th caller's request on counters that no other
 // caller has: the others are few, and may be more than what they share lets pass.
-func (s sample) own(p *policy.Policy, i int) []penstock.Charge {
-	others := s.charges(p, measured)
-	return slices.DeleteFunc(s.charges(p, i), func(c penstock.Charge) bool {
-		return slices.ContainsFunc(others, func(o penstock.Charge) bool { return o.Key == c.Key })
-	})
+func (s sample) own(p *policy.Policy, i int, shared map[string]bool) []penstock.Charge {
+	return slices.DeleteFunc(s.charges(p, i), func(c penstock.Charge) bool { return shared[c.Key] })
+}
+
+// shared are the keys of a request of one caller more than are measured: those
+// that others have, too, are not their own.
+func (s sample) shared(p *policy.Policy) map[string]bool {
+	keys := map[string]bool{}
+	for _, c := range s.charges(p, measured) {
+		keys[c.Key] = true
+	}
+	return keys
 }
 
 func (s sample) charges(p *policy.Policy, i int) []penstock.Charge {

@@ -29,8 +29,10 @@ const (
 	// refusals is after how many reads in a row at which nobody listened they do so
 	// at once: the worker is dead, and its jobs with it.
 	refusals = 3
-	// mostBytes bounds a queue as told: it holds the whole graph of each job.
-	mostBytes = 32 << 20
+	// mostBytes bounds a queue as told: it holds the whole graph of each job. The
+	// larger one is the less often it is read: about so many bytes a second.
+	mostBytes    = 32 << 20
+	bytesASecond = 8 << 20
 )
 
 // Watcher watches the jobs of all workers, with one goroutine for each worker
@@ -116,7 +118,7 @@ func (w *Watcher) Stop() {
 
 // watch looks after the jobs of one worker until there are none.
 func (w *Watcher) watch(key string, l *line) {
-	pause := soonest
+	pause, least := soonest, soonest
 	var failing time.Time // since when it tells no queue; zero while it does
 	refused := 0          // how many times in a row
 	timer := time.NewTimer(pause)
@@ -125,15 +127,16 @@ func (w *Watcher) watch(key string, l *line) {
 		select {
 		case <-w.ctx.Done():
 		case <-l.added:
-			if pause > soonest { // else it is soon anyway, and must not be put off again and again
-				pause = soonest
+			if pause > least { // else it is soon anyway, and must not be put off again and again
+				pause = least
 				timer.Reset(pause)
 			}
 			continue
 		case <-timer.C:
 		}
 		asked := time.Now()
-		there, err := w.ask(l)
+		there, size, err := w.ask(l)
+		least = max(soonest, time.Duration(size)*time.Second/bytesASecond)
 		switch {
 		case err == nil, isTimeout(err):
 			failing = time.Time{}
@@ -156,7 +159,7 @@ func (w *Watcher) watch(key string, l *line) {
 		}) {
 			return
 		}
-		pause = min(2*pause, latest)
+		pause = max(min(2*pause, latest), least)
 		timer.Reset(pause)
 	}
 }
@@ -198,8 +201,8 @@ type entry []json.RawMessage
 // errNoQueue is of an answer that is no queue.
 var errNoQueue = errors.New("jobs: the worker tells no queue_running and queue_pending")
 
-// ask returns the jobs that a worker has, by id.
-func (w *Watcher) ask(l *line) (there map[string]int, err error) {
+// ask returns the jobs that a worker has, by id, and how many bytes it told them in.
+func (w *Watcher) ask(l *line) (there map[string]int, size int, err error) {
 	ctx, cancel := context.WithTimeout(w.ctx, patience)
 	defer cancel()
 	w.mu.Lock()
@@ -207,21 +210,22 @@ func (w *Watcher) ask(l *line) (there map[string]int, err error) {
 	w.mu.Unlock()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, l.worker.JoinPath("queue").String(), nil)
 	if err != nil {
-		return nil, fmt.Errorf("jobs: %w", err)
+		return nil, 0, fmt.Errorf("jobs: %w", err)
 	}
 	if header != nil {
 		r.Header = header.Clone()
 	}
 	resp, err := w.by.RoundTrip(r)
 	if err != nil {
-		return nil, fmt.Errorf("jobs: %w", err)
+		return nil, 0, fmt.Errorf("jobs: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, mostBytes))
 	if err != nil {
-		return nil, fmt.Errorf("jobs: %w", err)
+		return nil, len(body), fmt.Errorf("jobs: %w", err)
 	}
-	return read(body)
+	there, err = read(body)
+	return there, len(body), err
 }
 
 // read reads a queue as told.

@@ -153,6 +153,32 @@ func TestNewJobsPutNothingOff(t *testing.T) {
 	})
 }
 
+// TestLargeQueues: a queue of many jobs, each with its graph, is not read again and
+// again as jobs come: 8 MiB of it a second, and what is larger not for long.
+func TestLargeQueues(t *testing.T) {
+	for size, want := range map[int]string{
+		200 << 10: "50ms 100ms 150ms 200ms 250ms 300ms",
+		2 << 20:   "50ms 300ms 550ms 800ms 1.05s 1.3s",
+		16 << 20:  "50ms 2.05s 4.05s 6.05s 8.05s 10.05s",
+	} {
+		inBubble(t, func(t *testing.T, r *rig) {
+			r.tells(entryOf("one")+","+entryOf("two"), strings.Repeat(" ", size))
+			r.hold(workerA, "one", time.Hour)
+			for len(r.times()) < 6 {
+				time.Sleep(10 * time.Millisecond)
+				r.hold(workerA, "one", time.Hour)
+			}
+			var got []string
+			for _, d := range r.times() {
+				got = append(got, d.Truncate(50*time.Millisecond).String())
+			}
+			if text := strings.Join(got, " "); text != want {
+				t.Errorf("of %d KiB it was asked at %s, want %s", size>>10, text, want)
+			}
+		})
+	}
+}
+
 func TestUpperBound(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.tells(entryOf("one"), "")

@@ -80,7 +80,7 @@ func (p *Policy) output(c *traffic.Caller, a *traffic.Ask) (reserve, least int64
 // to what the limit lets through at once; when even the least is more, that is a
 // TooLarge. Shadow charges are among them.
 func (p *Policy) Charges(dst []penstock.Charge, c *traffic.Caller, t Target, a *traffic.Ask, n *Need) ([]penstock.Charge, *TooLarge) {
-	k := charging{charges: dst, need: *n, metered: a.Metered()}
+	k := charging{keys: &p.keys, charges: dst, need: *n, metered: a.Metered()}
 	p.charge(&k, c, &t, a)
 	if k.tightest == nil {
 		return k.charges, nil
@@ -94,7 +94,7 @@ func (p *Policy) Charges(dst []penstock.Charge, c *traffic.Caller, t Target, a *
 // shadows among them.
 func (p *Policy) Precheck(dst []penstock.Charge, c *traffic.Caller, t Target) []penstock.Charge {
 	var a traffic.Ask
-	k := charging{charges: dst, need: p.Need(c, &a), early: true}
+	k := charging{keys: &p.keys, charges: dst, need: p.Need(c, &a), early: true}
 	p.charge(&k, c, &t, &a)
 	return k.charges
 }
@@ -130,6 +130,7 @@ func (p *Policy) charge(k *charging, c *traffic.Caller, t *Target, a *traffic.As
 
 // charging is the charging of one request.
 type charging struct {
+	keys     *keys
 	charges  []penstock.Charge
 	need     Need
 	metered  bool
@@ -141,7 +142,7 @@ type charging struct {
 func (k *charging) add(g *group, c *traffic.Caller, key string, keep bool) {
 	overflow := ""
 	if !g.one {
-		overflow = g.overflow.of(c)
+		overflow = g.overflow.of(k.keys, c)
 	}
 	if g.handle != nil {
 		key = g.handle.Key() // the same, and known to be

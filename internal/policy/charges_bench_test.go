@@ -67,6 +67,16 @@ func allocations(t *testing.T, more string) (most float64) {
 	return most
 }
 
+// BenchmarkLearned is what each request of a verified caller asks and tells.
+func BenchmarkLearned(b *testing.B) {
+	l, tokens := NewLearned(), int64(1)
+	for b.Loop() {
+		tokens = tokens * 48271 % (1<<31 - 1)
+		l.Learn("key:alice", "gpt-4", tokens%4000)
+		l.P99("key:alice", "gpt-4")
+	}
+}
+
 func BenchmarkCharges(b *testing.B) {
 	for _, bb := range []struct{ name, more string }{{"plan, model and global", ""}, {"and rules", hotRules}} {
 		b.Run(bb.name, func(b *testing.B) {

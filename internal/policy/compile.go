@@ -16,12 +16,9 @@ import (
 
 // builder compiles the limits of one configuration, and keeps the first error.
 type builder struct {
-	rate    *config.RateLimiting
-	policy  *Policy
-	tenants map[string]bool // that listed callers have
-	// overflows are those of groups that share one, such as all plans.
-	overflows map[string]*overflow
-	err       error
+	rate   *config.RateLimiting
+	policy *Policy
+	err    error
 }
 
 // plans compiles the plan of every caller, and those of roles and of keys over
@@ -196,10 +193,7 @@ func (b *builder) counted(rules []Rule, key string) *group {
 	if len(rules) == 0 {
 		return nil
 	}
-	if b.overflows[key] == nil {
-		b.overflows[key] = newOverflow(key, b.tenants)
-	}
-	g := &group{rules: rules, overflow: b.overflows[key]}
+	g := &group{rules: rules, overflow: newOverflow(key)}
 	limits := make([]penstock.Limit, len(rules))
 	for i := range rules {
 		limits[i] = rules[i].Limit

@@ -24,6 +24,11 @@ func (p *Policy) Idle(c *config.Config, endpoints func(path string) []traffic.En
 		s.bypass[k.Digest] = true
 	}
 	s.who = p.people(c, s.bypass)
+	s.plans = s.who.byPlan()
+	s.scopes = make([]scope, len(p.rules))
+	for i := range s.scopes {
+		s.scopes[i] = s.scopeOf(i)
+	}
 	s.plansOfAll()
 	s.plansOfKeys()
 	s.perModel()
@@ -41,6 +46,8 @@ type search struct {
 	kinds    func(path string) []traffic.Endpoint
 	bypass   map[[32]byte]bool
 	who      people
+	plans    plans
+	scopes   []scope         // of the general rules, but for the people
 	priced   map[string]bool // models that were looked up
 	warnings []config.Warning
 }
@@ -67,7 +74,7 @@ func (s *search) plansOfAll() {
 	s.limits(&section{path: "default", prefix: "default.", plan: true, scope: scope{per: []dimension{perCaller}}}, s.plan.group)
 	for i, role := range s.config.RateLimiting.Roles {
 		at := section{path: fmt.Sprintf("roles[%q]", role.Name), prefix: "roles." + role.Name + ".", plan: true, scope: scope{per: []dimension{perCaller}}}
-		if len(s.who.of([]string{role.Name}, nil, nil)) == 0 {
+		if !s.plans.roles[role.Name] {
 			s.warn(&at, at.path, "never matches: nobody has this role; auth.keys says who does")
 			continue
 		}
@@ -79,7 +86,7 @@ func (s *search) plansOfKeys() {
 	r := &s.config.RateLimiting
 	for i, g := range s.own[len(r.Roles):] {
 		key := r.PerKey.Keys[i].Key
-		at := section{path: fmt.Sprintf("per_key.keys[%d]", i), prefix: "per_key.", plan: true, scope: scope{per: []dimension{perCaller}, who: s.who.having(g)}}
+		at := section{path: fmt.Sprintf("per_key.keys[%d]", i), prefix: "per_key.", plan: true, scope: scope{per: []dimension{perCaller}, who: s.plans.having[g]}}
 		if key.ID != "" {
 			at.called = "key " + key.ID
 		}
@@ -92,13 +99,14 @@ func (s *search) plansOfKeys() {
 }
 
 func (s *search) perModel() {
+	shadowed := s.shadowed()
 	for i := range s.models {
 		m := &s.models[i]
 		at := section{path: fmt.Sprintf("per_model.models[%q]", m.name), prefix: "per_model." + m.name + ".", scope: scope{models: []string{m.name}, who: s.who}}
 		if s.Policy.perModel {
 			at.per = []dimension{perCaller}
 		}
-		if first := s.shadows(i); first != "" {
+		if first := shadowed[i]; first != "" {
 			s.warn(&at, at.path, "never matches: %q stands before it, is as long, and matches every name that it does", first)
 			continue
 		}
@@ -127,7 +135,7 @@ func (s *search) general() {
 	for i := range s.rules {
 		r := &s.config.RateLimiting.Rules[i]
 		path := fmt.Sprintf("rules[%d]", i)
-		at := section{path: path, called: "rule " + r.Name, prefix: "rules." + r.Name, scope: s.scopeOf(i)}
+		at := section{path: path, called: "rule " + r.Name, prefix: "rules." + r.Name, scope: s.scopes[i]}
 		at.who = s.who.matching(&r.Match)
 		switch {
 		case len(at.who) == 0:
@@ -153,7 +161,7 @@ func (s *search) classedBefore(i int, of *scope) string {
 		return ""
 	}
 	for _, j := range s.classed {
-		if parent := s.scopeOf(j); j < i && parent.matchesAll(of) {
+		if j < i && s.scopes[j].matchesAll(of) {
 			return s.config.RateLimiting.Rules[j].Name
 		}
 	}
@@ -192,7 +200,7 @@ func (s *search) limits(at *section, g *group) {
 		path := s.placeOf(at, name)
 		of := at.scope
 		if at.plan && of.who == nil {
-			of.who = s.who.on(l.Name)
+			of.who = s.plans.on[l.Name]
 		}
 		switch why := can.counts(l.Limit.Unit); {
 		case why != "":
@@ -258,8 +266,7 @@ func (s *search) denied(of *scope, plan bool, g *group, l *Rule) string {
 		return why
 	}
 	for i := range s.rules {
-		parent := s.scopeOf(i)
-		if parent.covers(of) {
+		if s.scopes[i].covers(of) {
 			if why := s.rules[i].group.before(l); why != "" {
 				return why
 			}

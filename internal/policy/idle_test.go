@@ -416,8 +416,9 @@ func TestShadowed(t *testing.T) {
 				used[m.name] = true
 			}
 		}
+		shadowed := p.shadowed()
 		for i, e := range entries {
-			if by := p.shadows(i); (by != "") == used[e] {
+			if by := shadowed[i]; (by != "") == used[e] {
 				t.Fatalf("%q: shadowed by %q, and some name is its: %v", e, by, used[e])
 			}
 		}

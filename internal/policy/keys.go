@@ -58,28 +58,19 @@ func appendValue(key []byte, value string) []byte {
 }
 
 // overflow is the keys of the counters that those share who find no room for one
-// of their own: who is not verified one, and each tenant one.
-type overflow struct {
-	prefix   string
-	others   string
-	verified map[string]string // by tenant
-}
+// of their own: who is not verified one, and each tenant one. Those of tenants are
+// made as they are asked for: tenants times rules would be more than either says.
+type overflow struct{ others, verified string }
 
-func newOverflow(key string, tenants map[string]bool) *overflow {
-	o := &overflow{prefix: key + "|overflow of ", others: key + "|overflow", verified: map[string]string{}}
-	o.verified[""] = o.prefix
-	for t := range tenants {
-		o.verified[t] = o.prefix + t
-	}
-	return o
-}
+func newOverflow(key string) overflow { return overflow{key + "|overflow", key + "|overflow of "} }
 
-func (o *overflow) of(c *traffic.Caller) string {
-	if !c.Verified {
+func (o *overflow) of(k *keys, c *traffic.Caller) string {
+	switch {
+	case !c.Verified:
 		return o.others
+	case c.Tenant == "":
+		return o.verified
 	}
-	if key, ok := o.verified[c.Tenant]; ok {
-		return key
-	}
-	return o.prefix + c.Tenant
+	var room [256]byte
+	return k.text(append(append(room[:0], o.verified...), c.Tenant...))
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/modelname"
@@ -99,20 +100,27 @@ func (p *Policy) unlisted(models []string) bool {
 	})
 }
 
-// shadows returns the entry of per_model that takes every name that the i-th
-// matches; empty when some are left. Only a glob as long can: a name is always
-// its own longest match.
-func (p *Policy) shadows(i int) string {
-	m := &p.models[i]
-	if !modelname.IsGlob(m.name) {
-		return ""
-	}
-	for j := range i {
-		if o := &p.models[j]; modelname.IsGlob(o.name) && modelname.Fixed(o.name) == modelname.Fixed(m.name) && globCovers(o.name, m.name) {
-			return o.name
+// shadowed returns, by the index of each entry of per_model, the one that takes
+// every name that it matches; empty when some are left. Only a glob as long can,
+// which then has the very same letters: a name is always its own longest match.
+func (p *Policy) shadowed() []string {
+	by := make([]string, len(p.models))
+	globs := map[string][]string{} // by their letters
+	for i := range p.models {
+		name := p.models[i].name
+		if !modelname.IsGlob(name) {
+			continue
 		}
+		letters := strings.ReplaceAll(name, "*", "")
+		for _, before := range globs[letters] {
+			if globCovers(before, name) {
+				by[i] = before
+				break
+			}
+		}
+		globs[letters] = append(globs[letters], name)
 	}
-	return ""
+	return by
 }
 
 // beats returns the entry of per_endpoint that takes every request that the i-th

@@ -70,24 +70,28 @@ func (who people) of(roles, tenants, keys []string) (some people) {
 	return some
 }
 
-// on are those whose plan has a rule of that name.
-func (who people) on(name string) (some people) {
-	for _, p := range who {
-		if p.plan != nil && slices.ContainsFunc(p.plan.rules, func(r Rule) bool { return r.Name == name }) {
-			some = append(some, p)
-		}
-	}
-	return some
+// plans is people by what is looked up for each plan: looking through all of them
+// for each would take the square of their number.
+type plans struct {
+	having map[*group]people // those who have the plan
+	on     map[string]people // those whose plan has a rule of that name
+	roles  map[string]bool   // that somebody has
 }
 
-// having are those who have the plan.
-func (who people) having(plan *group) (some people) {
+func (who people) byPlan() plans {
+	by := plans{map[*group]people{}, map[string]people{}, map[string]bool{}}
 	for _, p := range who {
-		if p.plan == plan {
-			some = append(some, p)
+		by.roles[p.role] = true
+		if p.plan == nil {
+			continue
+		}
+		by.having[p.plan] = append(by.having[p.plan], p)
+		for i := range p.plan.rules {
+			name := p.plan.rules[i].Name
+			by.on[name] = append(by.on[name], p)
 		}
 	}
-	return some
+	return by
 }
 
 // nobody says why no caller matches, when none does.

@@ -48,7 +48,7 @@ type Rule struct {
 type group struct {
 	limits   *penstock.Limits
 	rules    []Rule // by index of the limit
-	overflow *overflow
+	overflow overflow
 	one      bool             // there is one counter, which always has room
 	handle   *penstock.Handle // of its key; nil where there are more
 }
@@ -123,10 +123,7 @@ func New(c *config.Config, learned *Learned) (*Policy, error) {
 	}
 	p.bypass.ips = r.Bypass.IPs
 
-	b := builder{rate: r, policy: p, tenants: map[string]bool{}, overflows: map[string]*overflow{}}
-	for _, k := range c.Auth.Keys {
-		b.tenants[k.Tenant] = true
-	}
+	b := builder{rate: r, policy: p}
 	b.plans()
 	b.models()
 	b.endpoints()
@@ -268,9 +265,10 @@ func (p *Policy) ModelNames() []string {
 
 // ModelPatterns returns the names and globs of models that rules give, each once.
 func (p *Policy) ModelPatterns() (patterns []string) {
+	seen := map[string]bool{}
 	add := func(name string) {
-		if !slices.Contains(patterns, name) {
-			patterns = append(patterns, name)
+		if !seen[name] {
+			seen[name], patterns = true, append(patterns, name)
 		}
 	}
 	for i := range p.models {

@@ -39,6 +39,7 @@ type host struct {
 	// What it does from now on.
 	refuses bool             // connections
 	dead    error            // of every dial; nil: it is not
+	silent  time.Duration    // how long that takes to show
 	health  http.HandlerFunc // nil: 200
 	answers http.HandlerFunc // nil: 200 and its name
 }
@@ -119,12 +120,13 @@ func (f *farm) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	f.mu.Lock()
 	h := f.hosts[name]
 	h.dialled++
-	refuses, dead := h.refuses, h.dead
+	refuses, dead, silent := h.refuses, h.dead, h.silent
 	f.mu.Unlock()
 	if refuses {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
 	if dead != nil {
+		time.Sleep(silent)
 		return nil, dead
 	}
 	near, far := net.Pipe()

@@ -113,19 +113,20 @@ func (p *Pool) pick(want *Want, tried []*worker, a attempt, retries int) (c clai
 			continue
 		}
 		tier = uint8(w.state) // Up or Starting
-		if len(tried) > 0 && slices.Contains(tried, w) {
-			if a != retryLast && a != look {
-				continue
-			}
-			tier |= 2
-		}
 		better := w.tokens < tokens
 		if w.weight != weight {
 			better = isLess(w.tokens, w.weight, tokens, weight)
 		}
-		if best == nil || tier < bestTier || tier == bestTier && better {
-			best, bestTier, next, tokens, weight = w, tier, at, w.tokens, w.weight
+		if best != nil && (tier > bestTier || tier == bestTier && !better) {
+			continue // before all that were tried are looked through, of which there may be as many
 		}
+		if len(tried) > 0 && slices.Contains(tried, w) {
+			tier |= 2
+			if a != retryLast && a != look || best != nil && (tier > bestTier || tier == bestTier && !better) {
+				continue
+			}
+		}
+		best, bestTier, next, tokens, weight = w, tier, at, w.tokens, w.weight
 	}
 	if best == nil || a == look {
 		return claim{worker: best}

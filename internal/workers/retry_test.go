@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -273,6 +274,41 @@ func TestBudget(t *testing.T) {
 			f.wantAsk("fail-over", Want{}, "200 OK b")
 		}
 	})
+}
+
+// TestFailOverEnds: a request goes on to the next worker for half a minute, however
+// many there are. Those that refuse take no time of it.
+func TestFailOverEnds(t *testing.T) {
+	names := make([]string, 40)
+	for i := range names {
+		names[i] = "w" + strconv.Itoa(i)
+	}
+	for _, tt := range []struct {
+		silent  time.Duration
+		dialled int
+	}{
+		{0, 40},
+		{5 * time.Second, 7}, // they show it at 5, 10 … 35 s
+		{40 * time.Second, 2},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFarm(t, Policy{}, names...)
+			for _, name := range names {
+				f.set(name, func(h *host) { h.dead, h.silent = errors.New("no route"), tt.silent })
+			}
+			_, err := f.Send(newRequest(t, http.MethodPost, nil), holding([]byte("prompt")), Want{})
+			if _, none := errors.AsType[*ConnectError](err); !none {
+				t.Errorf("%v, want a ConnectError", err)
+			}
+			dialled := 0
+			for _, name := range names {
+				dialled += f.hosts[name].dialled
+			}
+			if dialled != tt.dialled {
+				t.Errorf("%d workers that each take %s were tried, want %d", dialled, tt.silent, tt.dialled)
+			}
+		})
+	}
 }
 
 // TestRetriedConnectionServesAgain: what is not passed on is read, where it is

@@ -32,7 +32,7 @@ func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // Send sends req to the least busy worker and, while none can be reached, to
-// each of the others once. The client's target is req.RequestURI or, where that
+// each of the others once, for half a minute. The client's target is req.RequestURI or, where that
 // is empty, req.URL's; see SetTarget. The worker counts as busy until the body
 // of the answer has ended or was closed; after a 101 until the connection was
 // closed or req's context has ended.
@@ -151,10 +151,19 @@ func isDialError(err error) bool {
 const (
 	firstWait = 50 * time.Millisecond // at most, before the second attempt with the same worker
 	mostWait  = time.Second
+
+	// failOverFor is how long a request goes from one worker that cannot be reached
+	// to the next, from when that shows for the first time. One that refuses takes no
+	// time; of those that do not answer at all each takes a DialTimeout, and hundreds
+	// would take the time and the slot of a request that none can serve.
+	failOverFor = 30 * time.Second
 )
 
 // again counts what a request has had of retries, and of waits before them.
-type again struct{ retries, waits int }
+type again struct {
+	retries, waits int
+	failed         time.Time // when a worker could not be reached for the first time
+}
 
 // another gives a request to the next worker, perhaps after a wait; to none
 // where that may not be, there is none, or the request's context has ended.
@@ -163,8 +172,14 @@ func (p *Pool) another(ctx context.Context, want *Want, tried []*worker, unsent 
 		return claim{}
 	}
 	if unsent {
-		if c := p.pick(want, tried, failOver, a.retries); c.worker != nil {
-			return c
+		now := time.Now()
+		if a.failed.IsZero() {
+			a.failed = now
+		}
+		if now.Sub(a.failed) < failOverFor {
+			if c := p.pick(want, tried, failOver, a.retries); c.worker != nil {
+				return c
+			}
 		}
 	}
 	if a.retries == 0 {
