@@ -99,15 +99,16 @@ func gcraFixed(q quota) (func() decide, func()) {
 	return func() decide {
 		return func(key string, now time.Time) bool {
 			t, hash := int64(now.Sub(base)), maphash.String(seed, key)|1
-			p := &table[hash>>8%size]
-			for i := hash >> 8; p.hash.Load() != hash; p = &table[i%size] {
-				if p.hash.CompareAndSwap(0, hash) {
+			i := hash >> 8
+			p := &table[i%size]
+			for p.hash.Load() != hash {
+				if p.hash.CompareAndSwap(0, hash) || p.hash.Load() == hash { // or somebody was quicker
 					break
 				}
-				if p.hash.Load() == hash { // somebody was quicker
-					break
+				if i++; i == hash>>8+size {
+					panic("the table is full")
 				}
-				i++
+				p = &table[i%size]
 			}
 			for {
 				old := p.next.Load()
