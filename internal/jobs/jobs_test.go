@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -194,7 +195,11 @@ func TestLostJobs(t *testing.T) {
 		answer func(r *http.Request) (int, string, error)
 		want   []string
 	}{
-		"dead":     {func(*http.Request) (int, string, error) { return 0, "", refused }, []string{"one 350ms"}},
+		"dead": {func(*http.Request) (int, string, error) { return 0, "", refused }, []string{"one 350ms"}},
+		"out of reach": {func(*http.Request) (int, string, error) {
+			time.Sleep(5 * time.Second)
+			return 0, "", &net.OpError{Op: "dial", Err: context.DeadlineExceeded}
+		}, []string{"one 15.35s"}},
 		"no queue": {func(*http.Request) (int, string, error) { return 404, `{"detail": "Not Found"}`, nil }, []string{"one 10.55s"}},
 		"no JSON":  {func(*http.Request) (int, string, error) { return 200, `<html>`, nil }, []string{"one 10.55s"}},
 		"no ids": {func(*http.Request) (int, string, error) {
