@@ -21,7 +21,7 @@ import (
 const (
 	// A worker's queue is read soon after a job was added, and less often the
 	// longer nothing is added.
-	soonest, latest = 50 * time.Millisecond, time.Second
+	soonest, latest = 50 * time.Millisecond, 250 * time.Millisecond
 	// patience is how long a worker may take to tell its queue: one that loads a
 	// model tells nothing for that time. Where nothing else comes for so long than
 	// errors, and what is no queue, the jobs count as lost; so they do where no
