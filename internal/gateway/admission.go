@@ -96,6 +96,7 @@ func (x *exchange) notEntered(err error) {
 		x.turnAway(telemetry.Timeout, reply.QueueTimeout, late.RetryAfter)
 	case errors.Is(err, queue.ErrStopped):
 		x.g.Metrics.Rejected(x.class, telemetry.Stopped)
+		x.giveBack()
 		x.refuse(reply.Denial{Code: reply.ShuttingDown})
 	default: // the client has gone: nobody reads an answer
 		x.g.Metrics.Left(x.class)
@@ -109,7 +110,24 @@ const statusClientClosed = 499
 func (x *exchange) turnAway(reason telemetry.Reason, code reply.Code, wait time.Duration) {
 	x.g.Metrics.Rejected(x.class, reason)
 	x.verdict(traffic.Verdict{Code: code.String(), Wait: wait})
+	x.giveBack()
 	x.refuse(reply.Denial{Code: code, RetryAfter: wait})
+}
+
+// giveBack gives back what was reserved, and looks at how the limits stand without
+// it, where the client is still to be told that.
+func (x *exchange) giveBack() {
+	if x.res == nil || x.begun {
+		return
+	}
+	x.finish()
+	x.stood = time.Now()
+	d, err := x.g.Limiter.Look(x.r.Context(), x.res.Charges...)
+	if err != nil {
+		x.g.storeFailed(err) // it is turned away all the same
+		d = penstock.Decision{}
+	}
+	x.standing = &d
 }
 
 // setPosition tells a client that waited at which place of the line it began to.

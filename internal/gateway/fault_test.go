@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock"
+	"github.com/penstock-dev/penstock/internal/queue"
 	"github.com/penstock-dev/penstock/internal/standin"
 )
 
@@ -73,6 +74,23 @@ func TestStoreFailures(t *testing.T) {
 		t.Errorf("%v calls of the store failed, want 3", got)
 	}
 
+	// Who finds no slot is told so, without how the limits stand.
+	slot, err := r.Queue.Enter(t.Context(), queue.Ask{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.look.Store(true)
+	full := r.send("POST", "/echo", "x")
+	if code, _ := failure(t, full); full.status != 429 || code != "queue_full" || full.header.Get("X-RateLimit-Limit") != "" {
+		t.Errorf("answer %d %v %q, want 429 queue_full without limits", full.status, full.header, full.body)
+	}
+	store.look.Store(false)
+	slot.Release()
+	r.wantUsed(charged(0, 0, 0))
+	if got := r.metric("store_errors_total"); got != 4 {
+		t.Errorf("%v calls of the store failed, want 4", got)
+	}
+
 	// What is admitted is served: taking more fails three times as 600 tokens
 	// flow past the 100 that were reserved, and so does settling.
 	r.SetRules(r.rulesOf(tokenLimits + "\nestimate: {output: 100}"))
@@ -84,8 +102,8 @@ func TestStoreFailures(t *testing.T) {
 	r.idle()
 	store.adjust.Store(false)
 	r.wantUsed(charged(1, 10, 100))
-	if got := r.metric("store_errors_total"); got != 3+4 {
-		t.Errorf("%v calls of the store failed, want 7", got)
+	if got := r.metric("store_errors_total"); got != 4+4 {
+		t.Errorf("%v calls of the store failed, want 8", got)
 	}
 	if !strings.Contains(r.log.String(), "the store is away") {
 		t.Error("the log does not say that the store failed")

@@ -21,10 +21,11 @@ import (
 const (
 	// A worker's queue is read soon after a job was added, and less often the
 	// longer nothing is added.
-	soonest, latest = 50 * time.Millisecond, time.Second
+	soonest, latest = 50 * time.Millisecond, 250 * time.Millisecond
 	// patience is how long a worker may take to tell its queue: one that loads a
 	// model tells nothing for that time. Where nothing else comes for so long than
-	// errors, and what is no queue, the jobs count as lost.
+	// errors, and what is no queue, the jobs count as lost; so they do where no
+	// connection can be made, which is not the worker's to be busy for.
 	patience = 10 * time.Second
 	// refusals is after how many reads in a row at which nobody listened they do so
 	// at once: the worker is dead, and its jobs with it.
@@ -138,7 +139,7 @@ func (w *Watcher) watch(key string, l *line) {
 		there, size, err := w.ask(l)
 		least = max(soonest, time.Duration(size)*time.Second/bytesASecond)
 		switch {
-		case err == nil, isTimeout(err):
+		case err == nil, isBusy(err):
 			failing = time.Time{}
 		case failing.IsZero():
 			failing = asked
@@ -250,7 +251,12 @@ func read(body []byte) (there map[string]int, err error) {
 	return there, nil
 }
 
-func isTimeout(err error) bool {
+// isBusy reports whether a worker may be too busy to tell its queue: it took the
+// connection, and says nothing.
+func isBusy(err error) bool {
 	var t net.Error
+	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "dial" {
+		return false
+	}
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -104,10 +105,10 @@ func TestJobEndsWhenItHasLeftTheQueue(t *testing.T) {
 		r.want(t, 2)
 		r.tells(entryOf("two"), "")
 		time.Sleep(latest)
-		r.want(t, 1, "one 1m0.55s")
+		r.want(t, 1, "one 1m0.1s")
 		r.tells("", "")
 		time.Sleep(latest)
-		r.want(t, 0, "one 1m0.55s", "two 1m1.55s")
+		r.want(t, 0, "one 1m0.1s", "two 1m0.35s")
 		n := len(r.times())
 		time.Sleep(time.Hour)
 		if len(r.times()) != n {
@@ -116,19 +117,19 @@ func TestJobEndsWhenItHasLeftTheQueue(t *testing.T) {
 	})
 }
 
-// TestPaces: a new job is looked for soon, an old one seldom.
+// TestPaces: a new job is looked for soon, an old one less often.
 func TestPaces(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.tells(entryOf("one")+","+entryOf("two"), "")
 		r.hold(workerA, "one", time.Hour)
-		time.Sleep(4 * time.Second)
+		time.Sleep(1200 * time.Millisecond)
 		r.hold(workerA, "two", time.Hour)
-		time.Sleep(time.Second)
+		time.Sleep(600 * time.Millisecond)
 		var got []string
 		for _, d := range r.times() {
 			got = append(got, d.String())
 		}
-		want := "50ms 150ms 350ms 750ms 1.55s 2.55s 3.55s 4.05s 4.15s 4.35s 4.75s"
+		want := "50ms 150ms 350ms 600ms 850ms 1.1s 1.25s 1.35s 1.55s 1.8s"
 		if text := strings.Join(got, " "); text != want {
 			t.Errorf("asked at %s, want %s", text, want)
 		}
@@ -184,7 +185,7 @@ func TestUpperBound(t *testing.T) {
 		r.tells(entryOf("one"), "")
 		r.hold(workerA, "one", 5*time.Second)
 		time.Sleep(time.Minute)
-		r.want(t, 0, "one 5.55s")
+		r.want(t, 0, "one 5.1s")
 	})
 }
 
@@ -194,13 +195,17 @@ func TestLostJobs(t *testing.T) {
 		answer func(r *http.Request) (int, string, error)
 		want   []string
 	}{
-		"dead":     {func(*http.Request) (int, string, error) { return 0, "", refused }, []string{"one 350ms"}},
-		"no queue": {func(*http.Request) (int, string, error) { return 404, `{"detail": "Not Found"}`, nil }, []string{"one 10.55s"}},
-		"no JSON":  {func(*http.Request) (int, string, error) { return 200, `<html>`, nil }, []string{"one 10.55s"}},
+		"dead": {func(*http.Request) (int, string, error) { return 0, "", refused }, []string{"one 350ms"}},
+		"out of reach": {func(*http.Request) (int, string, error) {
+			time.Sleep(5 * time.Second)
+			return 0, "", &net.OpError{Op: "dial", Err: context.DeadlineExceeded}
+		}, []string{"one 15.35s"}},
+		"no queue": {func(*http.Request) (int, string, error) { return 404, `{"detail": "Not Found"}`, nil }, []string{"one 10.1s"}},
+		"no JSON":  {func(*http.Request) (int, string, error) { return 200, `<html>`, nil }, []string{"one 10.1s"}},
 		"no ids": {func(*http.Request) (int, string, error) {
 			return 200, `{"queue_running": [[1]], "queue_pending": []}`, nil
-		}, []string{"one 10.55s"}},
-		"half a queue":     {func(*http.Request) (int, string, error) { return 200, `{"queue_running": []}`, nil }, []string{"one 10.55s"}},
+		}, []string{"one 10.1s"}},
+		"half a queue":     {func(*http.Request) (int, string, error) { return 200, `{"queue_running": []}`, nil }, []string{"one 10.1s"}},
 		"busy for a while": {func(r *http.Request) (int, string, error) { <-r.Context().Done(); return 0, "", r.Context().Err() }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -293,10 +298,10 @@ func TestHeldTwice(t *testing.T) {
 		r.want(t, 2)
 		r.tells(entryOf("one"), "")
 		time.Sleep(time.Second)
-		r.want(t, 1, "one 1m1.55s")
+		r.want(t, 1, "one 1m1.1s")
 		r.tells("", "")
 		time.Sleep(time.Second)
-		r.want(t, 0, "one 1m1.55s", "one 1m1.55s")
+		r.want(t, 0, "one 1m1.1s", "one 1m1.1s")
 	})
 }
 

@@ -111,6 +111,7 @@ func (x *exchange) end(how how, err error) {
 	p.mu.Lock()
 	w.outstanding--
 	w.tokens -= x.tokens
+	x.tokens = 0
 	switch how {
 	case whole:
 		if x.verdict == good && w.breaker == Closed {

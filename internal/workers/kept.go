@@ -7,15 +7,17 @@ import (
 )
 
 // Kept is a worker that goes on to be reached by Own, though it is removed
-// meanwhile: it has more to end than requests.
+// meanwhile: it has more to end than requests. What the request was is outstanding
+// until then.
 type Kept struct {
 	pool   *Pool
 	worker *worker
+	tokens int64 // that were the request's
 }
 
 // Keep keeps the worker that gave an answer which Send has returned and whose
 // body is as it was then; nil where that is not known, as of an answer without a
-// body. It must be released.
+// body. It must be released. Of several of one answer the first has its work.
 func Keep(resp *http.Response) *Kept {
 	x, ok := resp.Body.(*exchange)
 	if !ok {
@@ -28,7 +30,9 @@ func Keep(resp *http.Response) *Kept {
 	if w.removed && w.kept == 1 {
 		p.kept = append(p.kept, w)
 	}
-	return &Kept{p, w}
+	k := &Kept{p, w, x.tokens}
+	x.tokens = 0 // it is not the request's end that gives them back
+	return k
 }
 
 // URL returns the worker's, which must not be changed.
@@ -39,6 +43,7 @@ func (k *Kept) Release() {
 	p, w := k.pool, k.worker
 	p.mu.Lock()
 	w.kept--
+	w.tokens -= k.tokens
 	retire := p.forgetIdle(w)
 	p.mu.Unlock()
 	if retire {

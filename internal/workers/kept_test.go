@@ -41,6 +41,56 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// TestKeptIsOutstanding: whoever is kept still has the work of the request, once
+// however often it is kept, until it is released.
+func TestKeptIsOutstanding(t *testing.T) {
+	says := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "x") }
+	a, b := newWorker(t, says), newWorker(t, says)
+	p := New(Options{})
+	defer p.Update(nil, Policy{})
+	p.Update([]Worker{a, b}, Policy{})
+	var kept []*Kept
+	ask := func(tokens int64, keep int) {
+		t.Helper()
+		resp, err := p.Send(getOf(t, "/"), nil, Want{Tokens: tokens})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range keep {
+			kept = append(kept, Keep(resp))
+		}
+		_ = resp.Body.Close()
+	}
+	want := func(a, b int64) {
+		t.Helper()
+		for i, n := range []int64{a, b} {
+			if s := p.Stats()[i]; s.Tokens != n || s.Outstanding != 0 {
+				t.Errorf("worker %d has %d tokens of %d requests, want %d of none", i, s.Tokens, s.Outstanding, n)
+			}
+		}
+	}
+	ask(5, 2)
+	want(5, 0)
+	for range 3 {
+		ask(1, 1)
+	}
+	want(5, 3)
+	ask(9, 0)
+	want(5, 3)
+	for _, k := range kept {
+		k.Release()
+	}
+	want(0, 0)
+
+	resp, err := p.Send(getOf(t, "/"), nil, Want{Tokens: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	Keep(resp).Release() // too late
+	want(0, 0)
+}
+
 // queueOf is a request of penstock's own to a worker.
 func queueOf(t *testing.T, w Worker) *http.Request {
 	t.Helper()

@@ -21,7 +21,7 @@ type Stats struct {
 	// Retry-After.
 	Resting time.Duration
 	// Outstanding counts the requests that it has not answered to the end,
-	// Tokens what they were said to want.
+	// Tokens what they were said to want, and those for which it is kept.
 	Outstanding int
 	Tokens      int64
 	// Sent counts the requests for which there was a connection.
