@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"syscall"
@@ -52,7 +53,8 @@ type Server struct {
 	nameKey [32]byte
 	level   *slog.LevelVar
 
-	front, back net.Listener // the gateway's and the admin port
+	front       *connections // the gateway's port
+	back        net.Listener // the admin port
 	frontServer *http.Server
 	backServer  *http.Server
 
@@ -139,9 +141,14 @@ func New(o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s.warn(c, warnings)
-	if s.front, err = net.Listen("tcp", c.Listen); err != nil {
+	front, err := net.Listen("tcp", c.Listen)
+	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
+	most := mostConnections(openFiles(), debug.SetMemoryLimit(-1))
+	s.front = limit(front.(*net.TCPListener), most, func() {
+		s.log.Warn("no more clients may be connected than there are files and memory for: each new one takes the place of one whose client sends nothing; give more memory, or raise the limit of open files", "connections", most)
+	})
 	if s.back, err = net.Listen("tcp", c.AdminListen); err != nil {
 		_ = s.front.Close()
 		return nil, fmt.Errorf("admin_listen: %w", err)
@@ -335,6 +342,7 @@ func (s *Server) Run(ctx context.Context) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          errorLog,
+		ConnState:         s.front.state,
 		// "OPTIONS *" is the gateway's to answer, like all else.
 		DisableGeneralOptionsHandler: true,
 	}

@@ -124,7 +124,9 @@ func (x *exchange) end(how how, err error) {
 		}
 	case unreached:
 		w.failed++
-		p.notReached(x, err)
+		if !isOurs(err) {
+			p.notReached(x, err)
+		}
 	}
 	x.endProbe()
 	retire := p.forgetIdle(w)
@@ -149,6 +151,21 @@ func (p *Pool) notReached(x *exchange, err error) {
 	if w.refused++; w.refused >= 2 && w.state == Up {
 		p.isDown(w, slog.LevelWarn, err.Error())
 	}
+}
+
+// isOurs reports whether there was no connection for lack of something on this side:
+// files, memory or ports. That says nothing of the worker.
+func isOurs(err error) bool {
+	for _, lack := range []error{
+		syscall.EMFILE, syscall.ENFILE, // files, of the process and of the system
+		syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.EADDRNOTAVAIL, // ports
+	} {
+		if errors.Is(err, lack) {
+			return true
+		}
+	}
+	return false
 }
 
 // longestRest is the most that a worker can ask for.
