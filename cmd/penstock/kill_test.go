@@ -144,10 +144,35 @@ func untilTheEnd(t *testing.T, state string, round int, rnd *rand.Rand) (midWrit
 	return 0
 }
 
+// TestLogNobodyReads: the program goes on when whoever read its log has ended.
+func TestLogNobodyReads(t *testing.T) {
+	t.Parallel()
+	worker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") }))
+	defer worker.Close()
+	p := serveUntilKilled(t, t.TempDir(), worker.URL, 1)
+	if left := p.use(t); left != 0 {
+		t.Fatalf("%d requests left, want 0", left)
+	}
+	if err := p.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // each of which the log tells of
+		resp, err := http.Get(p.url + "/v1/models")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("answered with %s, want 429", resp.Status)
+		}
+	}
+}
+
 // mortal is a penstock that will be killed.
 type mortal struct {
 	cmd *exec.Cmd
 	url string
+	log io.ReadCloser // read to its end, if nobody closes it
 }
 
 // serveUntilKilled starts penstock with a limit of so many requests a day, and
@@ -166,8 +191,7 @@ func serveUntilKilled(t *testing.T, dir, worker string, limit int64) *mortal {
 	p := &mortal{cmd: exec.Command(self)}
 	p.cmd.Args = []string{"penstock", "serve", "--config", config, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--worker-urls", worker}
 	p.cmd.Dir, p.cmd.Env = dir, append(os.Environ(), "GORACE="+race)
-	log, err := p.cmd.StderrPipe()
-	if err != nil {
+	if p.log, err = p.cmd.StderrPipe(); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.cmd.Start(); err != nil {
@@ -176,13 +200,13 @@ func serveUntilKilled(t *testing.T, dir, worker string, limit int64) *mortal {
 	t.Cleanup(p.kill)
 	late := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
 	defer late.Stop()
-	for lines := bufio.NewScanner(log); lines.Scan(); {
+	for lines := bufio.NewScanner(p.log); lines.Scan(); {
 		line := lines.Text()
 		if strings.Contains(line, `"level":"ERROR"`) {
 			t.Errorf("the log says %s", line)
 		}
 		if m := servedBy.FindStringSubmatch(line); m != nil {
-			go func() { _, _ = io.Copy(io.Discard, log) }() // until it ends
+			go func() { _, _ = io.Copy(io.Discard, p.log) }()
 			p.url = "http://" + m[1]
 			return p
 		}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/penstock-dev/penstock/internal/config"
 	"github.com/penstock-dev/penstock/internal/server"
@@ -92,6 +94,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return config.Load(path, flags, os.LookupEnv)
 	}
 	setCollector(os.LookupEnv, memoryOfProcess)
+	signal.Ignore(syscall.SIGPIPE) // requests are served on though nobody reads the log any more
 	quietStandardLog(stderr)
 	s, err := server.New(server.Options{Load: load, Log: stderr})
 	if err != nil {
