@@ -83,6 +83,7 @@ func headTricks() []trick {
 		trick{name: "OPTIONS of all", send: ask("OPTIONS", "*"), gets: "200 next", reached: ""},
 		trick{name: "OPTIONS with a body", send: strings.Replace(post("/a", smuggled), "POST", "OPTIONS", 1), gets: "200 next", reached: "OPTIONS /a " + smuggled},
 		trick{name: "lower-case OPTIONS", send: ask("options", "/a"), gets: "200 next", costs: "1/0/0", reached: "options /a"},
-		trick{name: "a method to override", send: ask("GET", complete, "X-HTTP-Method-Override: POST"), gets: "200 next", costs: "1/0/0", reached: "GET " + complete},
+		trick{name: "a method to override", send: ask("GET", complete, "X-HTTP-Method-Override: POST"), gets: "200 next", costs: "1/0/0", reached: "GET " + complete, hides: []string{"Override"}},
+		trick{name: "a method to override what takes nothing", send: ask("OPTIONS", complete, "X-HTTP-Method-Override: POST"), gets: "200 next", reached: "OPTIONS " + complete, hides: []string{"Override"}},
 	)
 }

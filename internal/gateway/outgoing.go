@@ -92,7 +92,24 @@ func (x *exchange) passes(name string, trusted bool) bool {
 	case "Expect":
 		return !x.read // else the body is here
 	}
-	return trusted || !strings.HasPrefix(name, "X-Forwarded-")
+	return (trusted || !strings.HasPrefix(name, "X-Forwarded-")) && !misleads(name)
+}
+
+// misleads reports whether a worker may take a header for another, which does not
+// pass or which the gateway says (there are workers that take a _ for a -), or the
+// request for another than was counted.
+func misleads(name string) bool {
+	if strings.Contains(name, "_") {
+		name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+		if notInTrailer(name, nil) {
+			return true
+		}
+	}
+	switch name {
+	case "X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url":
+		return true
+	}
+	return false
 }
 
 // setForwarded tells the worker who asks: what a trusted proxy said of it, and
@@ -172,5 +189,5 @@ func notInTrailer(name string, _ []string) bool {
 		"Content-Length", "Content-Encoding", "Content-Type", "Content-Range", "X-Queue-Position":
 		return true
 	}
-	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "Proxy-")
+	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "Proxy-") || misleads(name)
 }
