@@ -147,6 +147,10 @@ func (x *exchange) serve() {
 		x.refuse(*tooLarge(x.rules.MaxBody))
 		return
 	}
+	if !isHost(x.r.Host) {
+		x.refuse(reply.Denial{Code: reply.InvalidRequest, Message: "The request's host is not one. Write it in ASCII."})
+		return
+	}
 
 	x.caller, x.cred = x.rules.Identifier.Identify(x.r)
 	switch {

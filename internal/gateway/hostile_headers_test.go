@@ -93,6 +93,7 @@ func headerTricks() []trick {
 		})
 	}
 	chunked("announced", "200 next", "1/0/0", "POST /a abcX-Sum: 1\n", []string{"X-Sum: 1"}, nil, "X-Sum", "X-Sum: 1\r\n")
+	chunked("announced, no names", "200 next", "1/0/0", "POST /a abcX-Sum: 1\n", []string{"X-Sum: 1"}, []string{"a b", "\xff"}, "a b, X-Sum, \xff, \"", "X-Sum: 1\r\n")
 	chunked("announced, framing", "400 cut", "", "", nil, nil, "Content-Length", "Content-Length: 9\r\n")
 	chunked("announced, Transfer-Encoding", "400 cut", "", "", nil, nil, "transfer-encoding", "Transfer-Encoding: x\r\n")
 	forged := "Content-Length: 9\r\nTransfer-Encoding: x\r\nConnection: x\r\nAuthorization: Bearer other\r\nX-Api-Key: other\r\nX-Forwarded-For: 10.0.0.1\r\nX-Real-Ip: 10.0.0.1\r\nX-Request-Id: other\r\nHost: other\r\nX_Forwarded_For: 10.0.0.1\r\nX-HTTP-Method-Override: other\r\n"

@@ -70,6 +70,8 @@ func meteredPathTricks() []trick {
 		{"a control byte", "/v1/completions\x01", "400 cut"},
 		{"a DEL", "/v1/completions\x7f", "400 cut"},
 		{"a host with a fragment", "http://other#/v1/completions", "400 cut"},
+		{"a host of no letters", "http://xn--\xc3\xa9/v1/completions", "400 next"},
+		{"a host of other letters", "http://\xc3\xa9\xff/v1/completions", "400 next"},
 	} {
 		tricks = append(tricks, trick{name: c.name, send: post(c.target, question), gets: c.gets})
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/penstock-dev/penstock/internal/clientaddr"
 )
@@ -31,6 +32,13 @@ func (x *exchange) outgoing() *http.Request {
 			x.upload.trailer = out.Trailer
 		}
 		out.Body = x.upload
+	}
+	switch x.r.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+	default:
+		// There are workers that read no body of a GET, and would take it for the
+		// next request of the connection.
+		out.Close = x.r.ContentLength != 0
 	}
 	return out
 }
@@ -189,5 +197,17 @@ func notInTrailer(name string, _ []string) bool {
 		"Content-Length", "Content-Encoding", "Content-Type", "Content-Range", "X-Queue-Position":
 		return true
 	}
-	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "Proxy-") || misleads(name)
+	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "Proxy-") || misleads(name) || strings.ContainsFunc(name, notInName)
+}
+
+// notInName reports whether a letter is none of a header's name: a request that
+// announces such a trailer could not be sent, and would count as its worker's failure.
+func notInName(c rune) bool {
+	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", c)
+}
+
+// isHost reports whether a worker can be asked by the name that the client calls
+// it by. net/http has looked at all of it in a Host, at nothing in a target.
+func isHost(name string) bool {
+	return !strings.ContainsFunc(name, func(c rune) bool { return c >= utf8.RuneSelf })
 }
