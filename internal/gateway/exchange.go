@@ -147,8 +147,8 @@ func (x *exchange) serve() {
 		x.refuse(*tooLarge(x.rules.MaxBody))
 		return
 	}
-	if !isHost(x.r.Host) {
-		x.refuse(reply.Denial{Code: reply.InvalidRequest, Message: "The request's host is not one. Write it in ASCII."})
+	if !canBeSent(x.r.Method, x.r.Host) {
+		x.refuse(reply.Denial{Code: reply.InvalidRequest, Message: "The request's method or host is none. Write them in ASCII, without spaces."})
 		return
 	}
 

@@ -189,7 +189,7 @@ func (x *exchange) upgrades() bool {
 
 // notInTrailer reports whether a header does not pass behind a body. There are
 // workers that take trailers for headers, so nothing passes there that says who
-// asks, or where a message ends.
+// asks, or where a message ends; nor what is no name, with which nothing can be sent.
 func notInTrailer(name string, _ []string) bool {
 	switch name {
 	case "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie", "Set-Cookie", "Forwarded", "X-Real-Ip", "X-Request-Id",
@@ -197,17 +197,17 @@ func notInTrailer(name string, _ []string) bool {
 		"Content-Length", "Content-Encoding", "Content-Type", "Content-Range", "X-Queue-Position":
 		return true
 	}
-	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "Proxy-") || misleads(name) || strings.ContainsFunc(name, notInName)
+	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "Proxy-") || misleads(name) || name == "" || strings.ContainsFunc(name, notInName)
 }
 
-// notInName reports whether a letter is none of a header's name: a request that
-// announces such a trailer could not be sent, and would count as its worker's failure.
+// notInName reports whether a letter is none of a method or of a header's name.
 func notInName(c rune) bool {
 	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", c)
 }
 
-// isHost reports whether a worker can be asked by the name that the client calls
-// it by. net/http has looked at all of it in a Host, at nothing in a target.
-func isHost(name string) bool {
-	return !strings.ContainsFunc(name, func(c rune) bool { return c >= utf8.RuneSelf })
+// canBeSent reports whether a worker can be asked by that method, and by that name.
+// What could not be sent would count as its failure. net/http has looked at a Host,
+// but at no host in a target, and at the methods of HTTP/1 alone.
+func canBeSent(method, host string) bool {
+	return !strings.ContainsFunc(method, notInName) && !strings.ContainsFunc(host, func(c rune) bool { return c >= utf8.RuneSelf })
 }
