@@ -122,8 +122,10 @@ func (x *exchange) end(how how, err error) {
 			p.fail(x, "it broke off")
 		}
 	case unreached:
-		w.failed++
-		p.notReached(x, err)
+		if !ownShortage(err) {
+			w.failed++
+			p.notReached(x, err)
+		}
 	}
 	x.endProbe()
 	retire := p.forgetIdle(w)
@@ -131,6 +133,18 @@ func (x *exchange) end(how how, err error) {
 	if retire {
 		w.retire()
 	}
+}
+
+// ownShortage reports whether there was no connection since this machine has none
+// left to make, which says nothing of the worker: a flood of clients would open the
+// breakers of all.
+func ownShortage(err error) bool {
+	for _, e := range [...]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // notReached takes in that there was no connection. The lock is held.
