@@ -147,6 +147,10 @@ func (x *exchange) serve() {
 		x.refuse(*tooLarge(x.rules.MaxBody))
 		return
 	}
+	if !canBeSent(x.r.Method, x.r.Host) {
+		x.refuse(reply.Denial{Code: reply.InvalidRequest, Message: "The request's method or host is none. Write them in ASCII, without spaces."})
+		return
+	}
 
 	x.caller, x.cred = x.rules.Identifier.Identify(x.r)
 	switch {

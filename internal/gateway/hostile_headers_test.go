@@ -67,6 +67,13 @@ func headerTricks() []trick {
 	plain("who forwards", []string{"X-Forwarded-For: 127.0.0.1\n"}, []string{"10.0.0.1", "evil"},
 		"X-Forwarded-For: 10.0.0.1", "X-Forwarded-Host: evil", "X-Forwarded-Proto: evil", "X-Forwarded-Port: 10.0.0.1", "X-Forwarded-Server: evil", "X-Forwarded-Prefix: /evil",
 		"X-Real-IP: 10.0.0.1", "Forwarded: for=10.0.0.1")
+	plain("who forwards, in underscores", []string{"X-Forwarded-For: 127.0.0.1\n", "Session_id: a1"}, []string{"10.0.0.1", "evil"},
+		"X_Forwarded_For: 10.0.0.1", "X-Forwarded_Host: evil", "x_forwarded-proto: evil", "X_FORWARDED_PREFIX: /evil", "X_Real_IP: 10.0.0.1", "_Forwarded: a1", "X_Request_Id: evil", "session_id: a1")
+	plain("a key in underscores", []string{"Authorization: Bearer a1"}, []string{"other"}, "Authorization: Bearer a1", "X_Api_Key: other", "API_KEY: other", "X_Goog-Api_Key: other")
+	plain("a second key that is looked at by nobody", []string{"Authorization: Basic a1"}, []string{"other"}, "Authorization: Basic a1", "Authorization: Bearer other", "X-Api-Key:", "X-Api-Key: other")
+	plain("a length in underscores", []string{"Content-Length: 3"}, []string{"_", "999"}, "Content_Length: 999", "Transfer_Encoding: chunked", "Content_Encoding: gzip", "Proxy_Connection: 999", "Keep_Alive: 999")
+	plain("another request by headers", nil, []string{"override", "completions"}, "X-HTTP-Method-Override: POST", "X-HTTP-Method: POST", "X-Method-Override: POST", "X_Http_Method_Override: POST",
+		"X-Original-URL: "+complete, "X-Rewrite-URL: "+complete, "X_Rewrite_URL: "+complete)
 	tricks = append(tricks, trick{
 		name: "type: two, where a form passes unread", gets: "400 next",
 		send: post("/v1/audio/transcriptions", "--x", "Content-Type: multipart/form-data; boundary=x", "Content-Type: application/json"),
@@ -86,9 +93,10 @@ func headerTricks() []trick {
 		})
 	}
 	chunked("announced", "200 next", "1/0/0", "POST /a abcX-Sum: 1\n", []string{"X-Sum: 1"}, nil, "X-Sum", "X-Sum: 1\r\n")
+	chunked("announced, no names", "200 next", "1/0/0", "POST /a abcX-Sum: 1\n", []string{"X-Sum: 1"}, []string{"a b", "\xff"}, "a b, X-Sum, \xff, \"", "X-Sum: 1\r\n")
 	chunked("announced, framing", "400 cut", "", "", nil, nil, "Content-Length", "Content-Length: 9\r\n")
 	chunked("announced, Transfer-Encoding", "400 cut", "", "", nil, nil, "transfer-encoding", "Transfer-Encoding: x\r\n")
-	forged := "Content-Length: 9\r\nTransfer-Encoding: x\r\nConnection: x\r\nAuthorization: Bearer other\r\nX-Api-Key: other\r\nX-Forwarded-For: 10.0.0.1\r\nX-Real-Ip: 10.0.0.1\r\nX-Request-Id: other\r\nHost: other\r\n"
+	forged := "Content-Length: 9\r\nTransfer-Encoding: x\r\nConnection: x\r\nAuthorization: Bearer other\r\nX-Api-Key: other\r\nX-Forwarded-For: 10.0.0.1\r\nX-Real-Ip: 10.0.0.1\r\nX-Request-Id: other\r\nHost: other\r\nX_Forwarded_For: 10.0.0.1\r\nX-HTTP-Method-Override: other\r\n"
 	hidden := []string{"other", "10.0.0.1", "Content-Length", "Transfer-Encoding: x", "Connection"}
 	chunked("not announced, forged", "200 next", "1/0/0", "POST /a abcX-Sum: 1\n", nil, hidden, "", forged+"X-Sum: 1\r\n")
 	chunked("announced, forged", "200 next", "1/0/0", "POST /a abcX-Sum: 1\n", nil, hidden, "X-Api-Key, Authorization, X-Forwarded-For, X-Request-Id, X-Sum",

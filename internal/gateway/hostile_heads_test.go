@@ -79,10 +79,12 @@ func headTricks() []trick {
 		trick{name: "HEAD on a metered path", send: ask("HEAD", complete) + get("/health", "Connection: close"), gets: "200 cut", costs: "1/0/0", reached: "HEAD " + complete},
 		trick{name: "GET with a body on a metered path", send: strings.Replace(post(complete, question), "POST", "GET", 1), gets: "200 next", costs: "1/0/0", reached: "GET " + complete + " " + question},
 		trick{name: "PUT on a metered path", send: strings.Replace(post(complete, question), "POST", "PUT", 1), gets: "200 next", costs: "1/0/0", reached: "PUT " + complete + " " + question},
+		trick{name: "DELETE with a request for a body", send: strings.Replace(post("/a", smuggled), "POST", "DELETE", 1), gets: "200 next", costs: "1/0/0", reached: "DELETE /a " + smuggled, tells: []string{"Connection: close"}},
 		trick{name: "OPTIONS takes nothing", send: ask("OPTIONS", complete), gets: "200 next", reached: "OPTIONS " + complete},
 		trick{name: "OPTIONS of all", send: ask("OPTIONS", "*"), gets: "200 next", reached: ""},
-		trick{name: "OPTIONS with a body", send: strings.Replace(post("/a", smuggled), "POST", "OPTIONS", 1), gets: "200 next", reached: "OPTIONS /a " + smuggled},
+		trick{name: "OPTIONS with a body", send: strings.Replace(post("/a", smuggled), "POST", "OPTIONS", 1), gets: "200 next", reached: "OPTIONS /a " + smuggled, tells: []string{"Connection: close"}},
 		trick{name: "lower-case OPTIONS", send: ask("options", "/a"), gets: "200 next", costs: "1/0/0", reached: "options /a"},
-		trick{name: "a method to override", send: ask("GET", complete, "X-HTTP-Method-Override: POST"), gets: "200 next", costs: "1/0/0", reached: "GET " + complete},
+		trick{name: "a method to override", send: ask("GET", complete, "X-HTTP-Method-Override: POST"), gets: "200 next", costs: "1/0/0", reached: "GET " + complete, hides: []string{"Override"}},
+		trick{name: "a method to override what takes nothing", send: ask("OPTIONS", complete, "X-HTTP-Method-Override: POST"), gets: "200 next", reached: "OPTIONS " + complete, hides: []string{"Override"}},
 	)
 }

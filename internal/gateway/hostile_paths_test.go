@@ -61,6 +61,8 @@ func meteredPathTricks() []trick {
 	twin("an encoded colon", "/v1beta/models/b%3AgenerateContent", `{"contents":[]}`)
 	twin("a deployment", "/openai/deployments/GPT/chat/completions", `{"messages":[]}`)
 	twin("Ollama's, upper case", "/API/Chat", `{"model":"m","messages":[]}`)
+	twin("Google's, upper case", "/V1beta/models/b:GENERATECONTENT", `{"contents":[]}`)
+	twin("parameters behind an encoded slash", "/x%2f..;/v1%3Bx%2Fcompletions;", question)
 	twin("Anthropic's, dots", "/x/../v1/messages", `{"model":"m","messages":[]}`)
 	for _, c := range []struct{ name, target, gets string }{
 		{"a broken encoding", "/v1/%zzcompletions", "400 cut"},
@@ -70,6 +72,8 @@ func meteredPathTricks() []trick {
 		{"a control byte", "/v1/completions\x01", "400 cut"},
 		{"a DEL", "/v1/completions\x7f", "400 cut"},
 		{"a host with a fragment", "http://other#/v1/completions", "400 cut"},
+		{"a host of no letters", "http://xn--\xc3\xa9/v1/completions", "400 next"},
+		{"a host of other letters", "http://\xc3\xa9\xff/v1/completions", "400 next"},
 	} {
 		tricks = append(tricks, trick{name: c.name, send: post(c.target, question), gets: c.gets})
 	}
@@ -94,7 +98,7 @@ func closedPathTricks() []trick {
 	for _, target := range []string{
 		"/metrics", "//metrics", "/metrics/", "/./metrics", "/x/../metrics", "/%6detrics", "/%2e/metrics", "/metrics%2F", "/x%2f..%2fmetrics",
 		"/metrics;x", "/;/metrics", "/..;/metrics", "/metrics?x", "/metrics#x", "/metrics#", "/x/..#/../metrics", "/METRICS", "/Metrics/", `/\metrics`, `/metrics\`, "/%5cmetrics",
-		"http://other/metrics", "http:/metrics", "/api/internal/logs", "/api/../internal/logs", "/INTERNAL/logs", "/internal/logs#", "/v1/load_lora_adapter#x", "/metrics/%2e%2e/metrics",
+		"http://other/metrics", "http:/metrics", "/api/internal/logs", "/api/../internal/logs", "/INTERNAL/logs", "/internal/logs#", "/v1/load_lora_adapter#x", "/internal%3bx%2flogs", "/a%2f../x/..%3b/metrics", "/metrics/%2e%2e/metrics",
 	} {
 		c := trick{name: target, send: get(target), gets: "404 next"}
 		if target == "/x/..#/../metrics" { // the end of it is the fragment
@@ -109,7 +113,7 @@ func closedPathTricks() []trick {
 func limitPathTricks() []trick {
 	var tricks []trick
 	for _, target := range []string{
-		"/jobs", "//jobs", "/jobs/", "/./jobs", "/x/../jobs", "/%6aobs", "/jobs;x", "/jobs?x", "/jobs#x", "/jobs#/../x", "/%2e/jobs", "http://other/jobs", "http:/jobs", "/jobs/.", "/jobs/x/..", "/;x/jobs",
+		"/jobs", "//jobs", "/jobs/", "/./jobs", "/x/../jobs", "/%6aobs", "/jobs;x", "/jobs?x", "/jobs#x", "/jobs#/../x", "/%2e/jobs", "http://other/jobs", "http:/jobs", "/jobs/.", "/jobs/x/..", "/;x/jobs", "/a%2f../jobs%3bx", "/x%2f../x/..%3b/jobs",
 	} {
 		tricks = append(tricks, trick{name: target, send: post(target, ""), gets: "429 next"})
 	}

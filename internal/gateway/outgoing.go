@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/penstock-dev/penstock/internal/clientaddr"
 )
@@ -31,6 +32,13 @@ func (x *exchange) outgoing() *http.Request {
 			x.upload.trailer = out.Trailer
 		}
 		out.Body = x.upload
+	}
+	switch x.r.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+	default:
+		// There are workers that read no body of a GET, and would take it for the
+		// next request of the connection.
+		out.Close = x.r.ContentLength != 0
 	}
 	return out
 }
@@ -92,7 +100,24 @@ func (x *exchange) passes(name string, trusted bool) bool {
 	case "Expect":
 		return !x.read // else the body is here
 	}
-	return trusted || !strings.HasPrefix(name, "X-Forwarded-")
+	return (trusted || !strings.HasPrefix(name, "X-Forwarded-")) && !misleads(name)
+}
+
+// misleads reports whether a worker may take a header for another, which does not
+// pass or which the gateway says (there are workers that take a _ for a -), or the
+// request for another than was counted.
+func misleads(name string) bool {
+	if strings.Contains(name, "_") {
+		name = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+		if notInTrailer(name, nil) {
+			return true
+		}
+	}
+	switch name {
+	case "X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url":
+		return true
+	}
+	return false
 }
 
 // setForwarded tells the worker who asks: what a trusted proxy said of it, and
@@ -164,7 +189,7 @@ func (x *exchange) upgrades() bool {
 
 // notInTrailer reports whether a header does not pass behind a body. There are
 // workers that take trailers for headers, so nothing passes there that says who
-// asks, or where a message ends.
+// asks, or where a message ends; nor what is no name, with which nothing can be sent.
 func notInTrailer(name string, _ []string) bool {
 	switch name {
 	case "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie", "Set-Cookie", "Forwarded", "X-Real-Ip", "X-Request-Id",
@@ -172,5 +197,17 @@ func notInTrailer(name string, _ []string) bool {
 		"Content-Length", "Content-Encoding", "Content-Type", "Content-Range", "X-Queue-Position":
 		return true
 	}
-	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "Proxy-")
+	return strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "Proxy-") || misleads(name) || name == "" || strings.ContainsFunc(name, notInName)
+}
+
+// notInName reports whether a letter is none of a method or of a header's name.
+func notInName(c rune) bool {
+	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", c)
+}
+
+// canBeSent reports whether a worker can be asked by that method, and by that name.
+// What could not be sent would count as its failure. net/http has looked at a Host,
+// but at no host in a target, and at the methods of HTTP/1 alone.
+func canBeSent(method, host string) bool {
+	return !strings.ContainsFunc(method, notInName) && !strings.ContainsFunc(host, func(c rune) bool { return c >= utf8.RuneSelf })
 }

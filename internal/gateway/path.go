@@ -62,16 +62,11 @@ func otherReadings(raw string) []string {
 		}
 	}
 	also(withoutFragment)
-	also(func(path string) string {
-		segments := strings.Split(path, "/")
-		for i, s := range segments {
-			segments[i] = withoutParameters(s)
-		}
-		return strings.Join(segments, "/")
-	})
+	also(withoutAllParameters)
 	for i, r := range readings {
 		readings[i] = strings.ReplaceAll(decode(r), "%2F", "/")
 	}
+	also(withoutAllParameters)
 	also(func(path string) string { return strings.ReplaceAll(path, `\`, "/") })
 	for i, r := range readings {
 		readings[i] = withoutTwin(resolve(strings.Split(r, "/")))
@@ -87,6 +82,14 @@ func withoutFragment(path string) string {
 func withoutParameters(segment string) string {
 	s, _, _ := strings.Cut(segment, ";")
 	return s
+}
+
+func withoutAllParameters(path string) string {
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		segments[i] = withoutParameters(s)
+	}
+	return strings.Join(segments, "/")
 }
 
 // resolve joins segments without those that are empty, and without dots.

@@ -46,40 +46,28 @@ func newCredential(header, key string) (cred Credential, long bool) {
 
 // Strip removes every other key from h, the header of the request toward a
 // worker, so that the worker sees no key but the one that counted here: the
-// other key headers, further lines of its own, and Authorization lines with
-// another Bearer. An Authorization of another scheme is not a key and stays,
-// unless it is a further line behind the key. Without a key nothing changes.
+// other key headers, and an Authorization with another Bearer. One of another
+// scheme is not a key and stays. Of each, the first line is all that stays: the
+// others nobody here has looked at, and there are workers that read the last.
 func (c Credential) Strip(h http.Header) {
-	if c.Header == "" {
-		return
-	}
 	for _, name := range keyHeaders {
-		if name != c.Header {
+		if c.Header != "" && name != c.Header {
 			delete(h, name)
 		}
+		firstAlone(h, name)
 	}
-	if lines := h[c.Header]; len(lines) > 1 {
-		h[c.Header] = lines[:1:1]
-	}
-	if c.Header != authorization {
-		stripBearers(h)
+	firstAlone(h, authorization)
+	if _, is := bearer(first(h[authorization])); is && c.Header != "" && c.Header != authorization {
+		delete(h, authorization)
 	}
 }
 
-// stripBearers removes the Authorization lines that are or may be taken for a
-// Bearer's. It leaves the old lines as they are, since h may share them.
-func stripBearers(h http.Header) {
-	var kept []string
-	for _, line := range h[authorization] {
-		if _, is := bearer(line); !is {
-			kept = append(kept, line)
-		}
+// firstAlone leaves a header its first line. It does not change the old lines,
+// since h may share them.
+func firstAlone(h http.Header, name string) {
+	if lines := h[name]; len(lines) > 1 {
+		h[name] = lines[:1:1]
 	}
-	if kept == nil {
-		delete(h, authorization)
-		return
-	}
-	h[authorization] = kept
 }
 
 // bearer returns the token of an Authorization of the scheme Bearer, and

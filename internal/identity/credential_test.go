@@ -123,10 +123,10 @@ func TestCredential(t *testing.T) {
 			http.Header{"Api-Key": {"c"}},
 		},
 		{
-			"nothing counts, nothing goes",
-			http.Header{"Authorization": {"Basic a", "Bearer b"}, "X-Api-Key": {"", "c"}},
+			"nothing counts, and nothing goes that was looked at",
+			http.Header{"Authorization": {"Basic a", "Bearer b"}, "X-Api-Key": {"", "c"}, "Accept": {"d", "e"}},
 			"", "",
-			http.Header{"Authorization": {"Basic a", "Bearer b"}, "X-Api-Key": {"", "c"}},
+			http.Header{"Authorization": {"Basic a"}, "X-Api-Key": {""}, "Accept": {"d", "e"}},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -187,8 +187,13 @@ func TestStripLeavesOneKey(t *testing.T) {
 			t.Fatalf("shared lines changed:\n%s", d)
 		}
 		if cred.Header == "" {
-			if d := cmp.Diff(before, h); d != "" {
-				t.Fatalf("changed without a key:\n%s", d)
+			for name, lines := range before {
+				if slices.Contains(keyNames, name) {
+					lines = lines[:min(len(lines), 1)]
+				}
+				if !slices.Equal(lines, h[name]) {
+					t.Fatalf("%s is %q without a key, want %q", name, h[name], lines)
+				}
 			}
 			return
 		}

@@ -79,9 +79,9 @@ func post(e *traffic.Endpoint, path string) {
 	dir, last := path[:i], path[i+1:]
 	set := func(d traffic.Dialect, k traffic.Kind) { e.Dialect, e.Kind = d, k }
 	if colon := strings.LastIndexByte(last, ':'); colon >= 0 {
-		if k := googleKind(last[colon+1:]); k != traffic.Other {
+		if k, stream := googleKind(last[colon+1:]); k != traffic.Other {
 			set(traffic.Google, k)
-			e.Model, e.Stream = segment(last[:colon]), last[colon+1:] == "streamGenerateContent"
+			e.Model, e.Stream = segment(last[:colon]), stream
 			return
 		}
 	}
@@ -109,17 +109,28 @@ func post(e *traffic.Endpoint, path string) {
 	}
 }
 
-// googleKind tells what the word behind the colon of a model asks of it.
-func googleKind(action string) traffic.Kind {
-	switch action {
-	case "generateContent", "streamGenerateContent":
-		return traffic.GenerateContent
-	case "embedContent", "batchEmbedContents":
-		return traffic.EmbedContent
-	case "countTokens":
-		return traffic.CountTokens
+// googleActions are the words behind the colon of a model.
+var googleActions = [...]struct {
+	word   string
+	kind   traffic.Kind
+	stream bool
+}{
+	{"generateContent", traffic.GenerateContent, false},
+	{"streamGenerateContent", traffic.GenerateContent, true},
+	{"embedContent", traffic.EmbedContent, false},
+	{"batchEmbedContents", traffic.EmbedContent, false},
+	{"countTokens", traffic.CountTokens, false},
+}
+
+// googleKind tells what the word behind the colon of a model asks of it, in
+// whatever case: they are the only words with letters of both.
+func googleKind(action string) (kind traffic.Kind, stream bool) {
+	for _, a := range &googleActions {
+		if strings.EqualFold(action, a.word) {
+			return a.kind, a.stream
+		}
 	}
-	return traffic.Other
+	return traffic.Other, false
 }
 
 // openAIKind tells what the last segment of a path asks for, behind dir.

@@ -3,9 +3,12 @@ package workers
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,6 +57,28 @@ func TestBreaker(t *testing.T) {
 					t.Errorf("live: %t", !live)
 				}
 			})
+		})
+	}
+}
+
+// TestOwnShortage: where this machine has no connection left to make, that is no
+// failure of the workers', neither to requests nor to checks.
+func TestOwnShortage(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFarm(t, Policy{Failures: 3, Open: 30 * seconds, HealthInterval: 10 * seconds}, "a")
+			synctest.Wait()
+			f.set("a", func(h *host) { h.dead = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", errno)} })
+			for range 9 {
+				f.wantAsk("none left", Want{}, "workers: no connection to any: dial tcp: socket: "+errno.Error())
+			}
+			time.Sleep(time.Minute)
+			f.wantState("none left", "a", Up, Closed)
+			if s := f.stats("a"); s.Failed != 0 || s.Outstanding != 0 {
+				t.Errorf("%v: %+v, want no failure", errno, s)
+			}
+			f.set("a", func(h *host) { h.dead = nil })
+			f.wantAsk("there are some again", Want{}, "200 OK a")
 		})
 	}
 }

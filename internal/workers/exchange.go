@@ -82,6 +82,11 @@ func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, 
 	trace := &httptrace.ClientTrace{
 		Got1xxResponse: x.interim,
 		GotConn: func(got httptrace.GotConnInfo) {
+			if x.connected.Load() {
+				// The request goes again, by another kept connection. The rest of
+				// them would be asked, too.
+				x.transport.CloseIdleConnections()
+			}
 			if x.conn = transportConnOf(got.Conn); x.conn != nil {
 				x.conn.by.Store(x)
 			}

@@ -147,8 +147,7 @@ func (p *Pool) checked(w *worker, err error) time.Duration {
 			p.note(slog.LevelInfo, "the worker is starting: it does not answer yet", w, slog.String("why", w.why))
 		}
 		return min(p.spread(min(interval, whileNotUp)), rest)
-	case w.state == Up && isOurs(err):
-		interval = min(interval, whileNotUp)
+	case w.state == Up && ownShortage(err):
 	case w.state == Up:
 		if w.missed++; w.missed >= downAfter {
 			p.isDown(w, slog.LevelWarn, err.Error())

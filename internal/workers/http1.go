@@ -57,17 +57,18 @@ func isASCII(s string) bool {
 //
 // As http.Transport does, it sends again what a kept connection did not take,
 // and what may be sent twice when the connection ended before the first byte of
-// an answer.
+// an answer; but once, by a new connection. What a worker breaks off at, each of
+// hundreds of kept ones would be asked.
 func (t *http1) send(r *request, connected func()) (*http.Response, error) {
 	ctx := r.Context()
-	for {
+	for kept := true; ; kept = false {
 		head := t.heads.Get().(*[]byte)
 		var ok bool
 		if *head, ok = r.appendHead((*head)[:0]); !ok {
 			t.free(head)
 			return nil, errNotPlain
 		}
-		c, err := t.connection(ctx)
+		c, err := t.connection(ctx, kept)
 		if err != nil {
 			t.free(head)
 			return nil, cause(ctx, err)
@@ -98,12 +99,17 @@ func (t *http1) free(head *[]byte) {
 	}
 }
 
-// connection returns the connection that became idle last, else a new one.
-func (t *http1) connection(ctx context.Context) (*conn, error) {
+// connection returns the connection that became idle last if a kept one will do,
+// else a new one.
+func (t *http1) connection(ctx context.Context, kept bool) (*conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	for c := t.take(); c != nil; c = t.take() {
+	for kept {
+		c := t.take()
+		if c == nil {
+			break
+		}
 		if c.quiet() {
 			return c, nil
 		}

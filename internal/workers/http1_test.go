@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -236,6 +237,47 @@ func TestConnectionEndsUnderTheRequest(t *testing.T) {
 				}
 				wantCounts(t, p, counts{Sent: 2, Failed: 1})
 			})
+		}
+	})
+}
+
+// TestNotAllKeptConnectionsAreAsked: a request at which the worker breaks off again
+// and again is not sent by each of the connections that are kept.
+func TestNotAllKeptConnectionsAreAsked(t *testing.T) {
+	const conns = 8
+	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
+		var asked atomic.Int32
+		came, answer := make(chan struct{}), make(chan struct{})
+		p := newPool(t, newScript(t, func(n int, w net.Conn, in *bufio.Reader) {
+			if n < conns && heard(in) {
+				came <- struct{}{}
+				<-answer
+				_, _ = io.WriteString(w, ok)
+			}
+			if heard(in) {
+				asked.Add(1)
+			}
+		}))
+		var all sync.WaitGroup
+		for range conns {
+			all.Go(func() { get(t, p) })
+		}
+		for range conns {
+			<-came
+		}
+		close(answer)
+		all.Wait()
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			asked.Store(0)
+			req := newRequest(t, method, nil)
+			req.Header.Set("Idempotency-Key", "a")
+			if resp, err := p.RoundTrip(req); err == nil {
+				t.Fatalf("answer %d, want none", resp.StatusCode)
+			}
+			// http.Transport has asked a second one before it can be told.
+			if n := asked.Load(); n < 1 || n > 3 {
+				t.Errorf("the worker was asked %d times by %s, want 3 at most", n, method)
+			}
 		}
 	})
 }

@@ -123,8 +123,8 @@ func (x *exchange) end(how how, err error) {
 			p.fail(x, "it broke off")
 		}
 	case unreached:
-		w.failed++
-		if !isOurs(err) {
+		if !ownShortage(err) {
+			w.failed++
 			p.notReached(x, err)
 		}
 	}
@@ -134,6 +134,18 @@ func (x *exchange) end(how how, err error) {
 	if retire {
 		w.retire()
 	}
+}
+
+// ownShortage reports whether there was no connection since this machine has none
+// left to make, which says nothing of the worker: a flood of clients would open the
+// breakers of all.
+func ownShortage(err error) bool {
+	for _, e := range [...]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // notReached takes in that there was no connection. The lock is held.
@@ -151,21 +163,6 @@ func (p *Pool) notReached(x *exchange, err error) {
 	if w.refused++; w.refused >= 2 && w.state == Up {
 		p.isDown(w, slog.LevelWarn, err.Error())
 	}
-}
-
-// isOurs reports whether there was no connection for lack of something on this side:
-// files, memory or ports. That says nothing of the worker.
-func isOurs(err error) bool {
-	for _, lack := range []error{
-		syscall.EMFILE, syscall.ENFILE, // files, of the process and of the system
-		syscall.ENOBUFS, syscall.ENOMEM,
-		syscall.EADDRNOTAVAIL, // ports
-	} {
-		if errors.Is(err, lack) {
-			return true
-		}
-	}
-	return false
 }
 
 // longestRest is the most that a worker can ask for.
