@@ -53,7 +53,7 @@ func (x *exchange) enter() bool {
 // waits for a job to end would wait for the place that the job has. As all that
 // loosens, that is for clean paths.
 func (x *exchange) takesSlot() bool {
-	if !x.endpoint.TakesSlot() {
+	if x.upgrades() || !x.endpoint.TakesSlot() {
 		return false
 	}
 	control := x.endpoint.Dialect == traffic.ComfyUI && x.endpoint.Kind == traffic.Other && isClean(rawPath(x.r.RequestURI))

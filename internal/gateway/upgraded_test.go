@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock-dev/penstock/internal/standin"
 )
@@ -150,28 +151,22 @@ func TestWebsocketsAreCountedBack(t *testing.T) {
 	}
 }
 
-// TestHandshakeHoldsASlot: a worker that knows no websockets, or not there, works on
-// a handshake as on any request, so that it holds a slot until it is one.
-func TestHandshakeHoldsASlot(t *testing.T) {
-	came, answer := make(chan struct{}), make(chan struct{})
-	r := newRig(t, "", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		came <- struct{}{}
-		<-answer
-	}))
-	r.slots(1, 0, 0)
-	first, second := r.dial(), r.dial()
-	first.write(handshake)
-	<-came
-	second.write(handshake)
-	if a := second.answer("GET"); a.status != 429 {
-		t.Errorf("answer %d to a handshake beside another, want 429: no slot is free", a.status)
-	}
-	answer <- struct{}{}
-	if a := first.answer("GET"); a.status != 200 {
-		t.Errorf("answer %d, want the worker's 200", a.status)
-	}
-	r.idle()
-	if n := r.Queue.Stats().InFlight; n != 0 {
-		t.Errorf("%d slots are held in the end, want 0", n)
+// TestNoUpgradeTakesASlot: what is no websocket's handshake is a request as any.
+func TestNoUpgradeTakesASlot(t *testing.T) {
+	r := newRig(t, "", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	slot := r.full(0, 0)
+	defer slot.Release()
+	for _, lines := range []string{
+		"GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n",
+		"POST /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n",
+		"GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: websocket\r\n",
+		"GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
+	} {
+		w := r.dial()
+		w.write(lines + "Host: x\r\n\r\n")
+		_ = w.SetReadDeadline(time.Now().Add(patience))
+		if a := w.answer("GET"); a.status != 429 {
+			t.Errorf("%q: answer %d, want 429: no slot is free", lines, a.status)
+		}
 	}
 }
