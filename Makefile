@@ -60,13 +60,14 @@ bench-smoke:
 bench:
 	cd benchmarks && $(GO) run ./cmd/report
 
-## proof: the long ones: properties many times over, fuzzing, kills, races, everything at once
+## proof: the long ones, in less than an hour: properties many times over, fuzzing, kills, races, everything at once
 proof:
-	$(GO) test -race -count 1 . ./internal/algorithm ./internal/provider/... ./internal/queue -rapid.checks 1000 -timeout 60m
-	$(MAKE) fuzz
-	$(GO) test ./cmd/penstock -run TestKill -count 1 -timeout 60m -kills 100
-	$(GO) test -race -count 5 ./internal/gateway ./internal/server ./internal/workers -timeout 60m
+	$(GO) test -race -count 1 . ./internal/algorithm ./internal/provider/... ./internal/queue -rapid.checks 300 -timeout 60m
+	$(MAKE) fuzz FUZZTIME=10s
+	$(GO) test ./cmd/penstock -run TestKill -count 1 -timeout 60m -kills 30
+	$(GO) test -race -count 3 ./internal/gateway ./internal/server ./internal/workers -timeout 60m
 	$(GO) test ./internal/soak -count 1 -v -timeout 60m -soak.time 10m
+	@echo "make proof: all passed"
 
 ## accuracy: what limits hold of what was used, what they admit of what they allow; writes docs/accuracy.md
 .PHONY: accuracy
