@@ -68,7 +68,7 @@ func tighter(a, b *Charge) bool {
 
 func (c *Charge) inFlight() bool { return c.Limits.gauges[c.Index].unit == Concurrent }
 
-// A Limiter decides requests against a store. It may be used by any number of
+// A Limiter decides requests against a store. [New] makes one. It may be used by any number of
 // goroutines at the same time.
 type Limiter struct {
 	store Store
@@ -202,7 +202,7 @@ func (r *Reservation) RaiseAt(ctx context.Context, now time.Time, to Amounts) (o
 	}
 	adjustments := make([]Adjustment, 0, len(r.Charges))
 	for i := range r.Charges {
-		if lacks := min(to[r.unit(i)], MaxAmount) - r.taken(i); lacks > 0 && r.took(i) {
+		if lacks := min(max(to[r.unit(i)], 0), MaxAmount) - r.taken(i); lacks > 0 && r.took(i) {
 			adjustments = append(adjustments, Adjustment{Charge: &r.Charges[i], Delta: lacks})
 		}
 	}

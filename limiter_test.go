@@ -3,6 +3,7 @@ package penstock
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"time"
 )
@@ -201,6 +202,14 @@ func TestReservationEndsOnce(t *testing.T) {
 	}
 	if over, err := r.RaiseAt(ctx, noon, Amounts{Tokens: 90, Requests: 1}); err != nil || over != (Amounts{}) {
 		t.Errorf("raised again to the same: %d over, %v", over, err)
+	}
+	for _, less := range []int64{0, -1, math.MinInt64} {
+		if over, err := r.RaiseAt(ctx, noon, Amounts{Tokens: less}); err != nil || over != (Amounts{}) {
+			t.Errorf("raised to %d: %d over, %v", less, over, err)
+		}
+		if got := used(); got != [3]int64{120, 2, 1} {
+			t.Errorf("raised to %d: used %v", less, got)
+		}
 	}
 	if err := r.SettleAt(ctx, noon, Amounts{Tokens: -5}); err != nil {
 		t.Fatal(err)

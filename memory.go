@@ -29,7 +29,7 @@ const (
 	defaultMaxBytes = 256 << 20
 )
 
-// A MemoryStore keeps counters in this process. Its memory is bounded: only
+// A MemoryStore keeps counters in this process; [NewMemoryStore] makes one. Its memory is bounded: only
 // counters with nothing left on them are dropped, and where there is none to
 // drop, charges of new keys are counted together under their Overflow key. Where
 // memory lacks even for that counter, or for a key's new limits while what it

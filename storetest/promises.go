@@ -263,17 +263,21 @@ func debtStays(t *rapid.T, store penstock.Store) {
 			n := rapid.IntRange(0, len(open)-1).Draw(t, "which")
 			p := open[n]
 			used := penstock.Amounts{penstock.Tokens: rapid.Int64Range(0, 3*l.Amount).Draw(t, "used")}
-			for _, r := range []*penstock.Reservation{p.got, p.want} {
+			var over [2]penstock.Amounts
+			for at, r := range []*penstock.Reservation{p.got, p.want} {
 				var err error
 				switch {
 				case i < 6:
-					_, err = r.RaiseAt(background, now, used)
+					over[at], err = r.RaiseAt(background, now, used)
 				case i < 7:
 					err = r.CancelAt(background, now)
 				default:
 					err = r.SettleAt(background, now, used)
 				}
 				must(t, now, err)
+			}
+			if over[0] != over[1] {
+				t.Fatalf("of a raise to %d %d went beyond %+v, want %d", used[penstock.Tokens], over[0][penstock.Tokens], l, over[1][penstock.Tokens])
 			}
 			if i >= 6 {
 				open = append(open[:n], open[n+1:]...)
@@ -340,10 +344,18 @@ func integers(t *rapid.T, store penstock.Store) {
 	l := penstock.Limit{Unit: penstock.Tokens, Amount: penstock.MaxAmount, Window: 10 * 366 * 24 * time.Hour, Algorithm: algorithms.Draw(t, "algorithm")}
 	set := penstock.MustLimits(l)
 	limiter := penstock.New(store)
-	take := func(n int64) *penstock.Reservation {
-		r, err := limiter.ReserveAt(background, epoch, set.Charges("key", penstock.Amounts{penstock.Tokens: n})...)
+	takeOf := func(key string, n int64) *penstock.Reservation {
+		r, err := limiter.ReserveAt(background, epoch, set.Charges(key, penstock.Amounts{penstock.Tokens: n})...)
 		must(t, epoch, err)
 		return r
+	}
+	take := func(n int64) *penstock.Reservation { return takeOf("key", n) }
+	for range 2 {
+		all := takeOf("all of it", penstock.MaxAmount)
+		if !all.Allowed {
+			t.Fatalf("what was taken at once did not come back at once: %+v", all.Decision)
+		}
+		must(t, epoch, all.CancelAt(background, epoch))
 	}
 	n := rapid.Int64Range(1, penstock.MaxAmount-1).Draw(t, "first")
 	first, second := take(n), take(penstock.MaxAmount-n)

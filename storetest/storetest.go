@@ -6,8 +6,9 @@
 //	}
 //
 // It plays the scenario files of this package, which need no Go to be read,
-// and random traffic beside a [Model] that keeps every event. Every time is
-// handed to the store, so nothing in it waits.
+// random traffic beside a [Model] that keeps every event, and many goroutines at
+// a time. Every time is handed to the store, so nothing in it waits. What two of
+// them do to each other shows more often under the race detector.
 package storetest
 
 import (
@@ -42,4 +43,6 @@ func Run(t *testing.T, open func(t *testing.T) penstock.Store) {
 	t.Run("model", func(t *testing.T) { againstModel(t, open) })
 	t.Run("promises", func(t *testing.T) { promises(t, open) })
 	t.Run("refuses", func(t *testing.T) { refuses(t, open(t)) })
+	t.Run("keys", func(t *testing.T) { keepsApart(t, open(t)) })
+	t.Run("together", func(t *testing.T) { together(t, open(t)) })
 }

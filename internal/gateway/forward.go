@@ -159,6 +159,8 @@ func (x *exchange) failed(err error) {
 		x.refuse(reply.Denial{Code: reply.UpstreamTimeout})
 	case !x.sent:
 		x.unserved(err)
+	case errors.Is(err, workers.ErrHeaders):
+		x.refuse(reply.Denial{Code: reply.InvalidRequest, Message: "The request's headers are larger than the worker takes. Send fewer."})
 	default:
 		x.failing(reply.UpstreamError, err)
 		x.refuse(reply.Denial{Code: reply.UpstreamError})

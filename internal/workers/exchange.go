@@ -43,7 +43,7 @@ func (x *exchange) send(req *http.Request, body io.ReadCloser, held *Held, once 
 		x.conn.wait()
 		how := broken
 		switch {
-		case x.clientGone():
+		case x.clientGone(), err == ErrHeaders:
 			how = left
 		case !x.connected.Load() || isDialError(err):
 			how = unreached
@@ -79,8 +79,10 @@ func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, 
 		}
 	}
 	x.lent = true
+	sends := 0 // by HTTP/2
+	ctx, giveUp := context.WithCancelCause(x.ctx)
 	trace := &httptrace.ClientTrace{
-		Got1xxResponse: x.interim,
+		Got1xxResponse: bounded(x.interim),
 		GotConn: func(got httptrace.GotConnInfo) {
 			if x.connected.Load() {
 				// The request goes again, by another kept connection. The rest of
@@ -89,11 +91,13 @@ func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, 
 			}
 			if x.conn = transportConnOf(got.Conn); x.conn != nil {
 				x.conn.by.Store(x)
+			} else if sends++; sends > mostSends {
+				giveUp(errRefused)
 			}
 			x.gotConn()
 		},
 	}
-	out := req.WithContext(httptrace.WithClientTrace(x.ctx, trace))
+	out := req.WithContext(httptrace.WithClientTrace(ctx, trace))
 	out.URL = new(url.URL)
 	SetTarget(out, x.worker.url, target)
 	if x.worker.url.Scheme == "https" {
@@ -113,9 +117,15 @@ func (x *exchange) roundTrip(req *http.Request, body io.ReadCloser, held *Held, 
 		out.Body = &clientBody{ReadCloser: body, exchange: x, left: length}
 	}
 	resp, err := x.transport.RoundTrip(out)
-	if err == nil && x.late() {
+	switch {
+	case err == nil && x.late():
 		_ = resp.Body.Close()
 		return nil, context.Cause(x.ctx)
+	case err == nil || x.ctx.Err() != nil:
+	case sends > mostSends:
+		err = errRefused
+	case sends > 0 && isTooLarge(err):
+		err = ErrHeaders
 	}
 	return resp, err
 }

@@ -39,8 +39,9 @@ func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
 //
 // As often as the policy says, and while there are no more than one for every
 // five requests, requests are retried: where no worker was reached, and where
-// want says so after an answer of 502, 503 or 504, at the first time with
-// another worker if there is one, else after a wait. The last answer is
+// a worker has refused it twice by HTTP/2, and where want says so after an answer
+// of 502, 503 or 504, at the first time with another worker if there is one, else
+// after a wait. The last answer is
 // returned, whatever it is.
 //
 // A body that is held is sent in the place of req's, which must be nil, and let
@@ -50,7 +51,7 @@ func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
 // by its own. A worker with a key of its own sees none of the client's.
 //
 // After ErrNoWorker, ErrNoModel and a *ConnectError, and then only, it is
-// certain that nothing was sent. Any other error is the transport's own; the
+// certain that nothing was sent. ErrHeaders is about the request. Any other error is the transport's own; the
 // request may have been sent then, in part or whole, and is not sent again.
 //
 // Of the hooks of an httptrace.ClientTrace, Got1xxResponse alone is sure to be
@@ -94,14 +95,15 @@ func (p *Pool) Send(req *http.Request, held *Held, want Want) (*http.Response, e
 			return resp, nil
 		case err == nil:
 			answer = resp
-		case x.connected.Load() && (once || !isDialError(err)):
+		case x.connected.Load() && (once || !isDialError(err) && err != errRefused):
 			// The transport dials again when a kept connection turns out to be
 			// dead and the request may be sent anew. When that fails, too, the
-			// request may as well go to another worker. Else it may not.
+			// request may as well go to another worker, and so it may when it was
+			// refused. Else it may not.
 			return nil, err
 		}
 		tried = append(tried, c.worker)
-		if c = p.another(x.ctx, &want, tried, err != nil, &again); c.worker == nil {
+		if c = p.another(x.ctx, &want, tried, err != nil && err != errRefused, &again); c.worker == nil {
 			return last(x.ctx, answer, err, body, once, connected)
 		}
 		if req.GetBody != nil {

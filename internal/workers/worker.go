@@ -209,5 +209,6 @@ func newTransport(o Options) *http.Transport {
 		ExpectContinueTimeout:  time.Second,
 		ResponseHeaderTimeout:  0, // a long prompt takes minutes: the gateway's request timeout rules
 		MaxResponseHeaderBytes: maxHeaderBytes,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait},
 	}
 }
