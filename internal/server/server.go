@@ -202,14 +202,15 @@ func (s *Server) apply(c *config.Config) error {
 	if err != nil {
 		return err
 	}
+	body, buffered := bodies(c, debug.SetMemoryLimit(-1))
 	rules := gateway.Rules{
 		Identifier:     id,
 		Policy:         p,
 		Headers:        headers,
 		TrustedProxies: c.TrustedProxies,
 		AllowRoutes:    c.Routes.Allow,
-		MaxBody:        c.MaxBodyBytes,
-		MaxBuffered:    c.MaxBufferedBytes,
+		MaxBody:        body,
+		MaxBuffered:    buffered,
 		RequestTimeout: c.RequestTimeout,
 		MediaPart:      c.Estimate.MediaPart,
 		Progress:       c.Admission.Progress,
