@@ -88,6 +88,9 @@ func TestMostConnections(t *testing.T) {
 			t.Errorf("the third at once: %v", err)
 		}
 	}
+	if !p.Reachable(context.Background()) {
+		t.Error("workers that are busy with as many requests as they may get count as unreachable")
+	}
 	close(letGo)
 	for range 2 {
 		if err := <-ended; err != nil {
