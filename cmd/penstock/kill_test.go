@@ -180,15 +180,23 @@ func TestLogNobodyReads(t *testing.T) {
 type mortal struct {
 	cmd *exec.Cmd
 	url string
-	log io.ReadCloser // read to its end, if nobody closes it
+	log io.ReadCloser
 }
 
 // serveUntilKilled starts penstock with a limit of so many requests a day, and
-// returns when it serves.
+// returns when it serves. Its log is read to the end, if nobody closes it.
 func serveUntilKilled(t *testing.T, dir, worker string, limit int64) *mortal {
 	t.Helper()
+	p := serveWith(t, dir, worker, fmt.Sprintf("rate_limiting: {state_file: state, default: {requests_per_day: %d}}\n", limit))
+	go func() { _, _ = io.Copy(io.Discard, p.log) }()
+	return p
+}
+
+// serveWith starts penstock with this configuration, and returns when it serves. Of
+// its log no more is read.
+func serveWith(t *testing.T, dir, worker, text string) *mortal {
+	t.Helper()
 	config := filepath.Join(dir, "penstock.yaml")
-	text := fmt.Sprintf("rate_limiting: {state_file: state, default: {requests_per_day: %d}}\n", limit)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +222,6 @@ func serveUntilKilled(t *testing.T, dir, worker string, limit int64) *mortal {
 			t.Errorf("the log says %s", line)
 		}
 		if m := servedBy.FindStringSubmatch(line); m != nil {
-			go func() { _, _ = io.Copy(io.Discard, p.log) }()
 			p.url = "http://" + m[1]
 			return p
 		}

@@ -95,8 +95,10 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	setCollector(os.LookupEnv, memoryOfProcess)
 	signal.Ignore(syscall.SIGPIPE) // requests are served on though nobody reads the log any more
-	quietStandardLog(stderr)
-	s, err := server.New(server.Options{Load: load, Log: stderr})
+	log := newLogWriter(stderr)
+	defer log.Close()
+	quietStandardLog(log)
+	s, err := server.New(server.Options{Load: load, Log: log})
 	if err != nil {
 		return err
 	}

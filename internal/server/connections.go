@@ -183,12 +183,19 @@ const (
 	leftFiles = 32
 	// leastConnections are allowed wherever it runs.
 	leastConnections = 16
+	// adminConnections are the most on the admin port, and among leftFiles.
+	adminConnections = 16
 )
 
+// halfOf is how many connections there may be to workers where so many files may be
+// open: as many as of clients. A client that speaks HTTP/2 has more than one.
+func halfOf(files uint64) int {
+	files = min(files, math.MaxInt32)
+	return max(leastConnections, int(files-min(leftFiles, files))/2)
+}
+
 // mostConnections is how many connections of clients there may be where so many
-// files may be open, each with one of a worker beside it, and memory is so many bytes.
+// files may be open, and memory is so many bytes.
 func mostConnections(files uint64, memory int64) int {
-	most := min(files, math.MaxInt32)
-	most = (most - min(leftFiles, most)) / 2
-	return max(leastConnections, int(min(most, uint64(memory/bytesEach))))
+	return max(leastConnections, min(halfOf(files), int(min(memory/bytesEach, math.MaxInt32))))
 }

@@ -33,6 +33,12 @@ func TestMostConnections(t *testing.T) {
 			t.Errorf("%d files, %d bytes: %d, want %d", tt.files, tt.memory, got, tt.want)
 		}
 	}
+	// Workers' connections have as many files, whatever the memory.
+	for files, want := range map[uint64]int{1024: 496, math.MaxUint64: (math.MaxInt32 - 32) / 2, 64: 16, 0: 16} {
+		if got := halfOf(files); got != want {
+			t.Errorf("%d files: %d, want %d", files, got, want)
+		}
+	}
 }
 
 // hall is a server that has room for a few connections. Requests for /0 and /1 are

@@ -54,7 +54,7 @@ type Server struct {
 	level   *slog.LevelVar
 
 	front       *connections // the gateway's port
-	back        net.Listener // the admin port
+	back        *connections // the admin port
 	frontServer *http.Server
 	backServer  *http.Server
 
@@ -117,7 +117,7 @@ func New(o Options) (_ *Server, err error) {
 		store = o.Wrap(store)
 	}
 	s.limiter = penstock.New(store)
-	s.pool = workers.New(workers.Options{Log: s.log})
+	s.pool = workers.New(workers.Options{MostConnections: halfOf(openFiles()), Log: s.log})
 	s.jobs = jobs.New(s.pool.Own())
 	s.metrics = telemetry.NewMetrics(c.Metrics.Prefix, telemetry.Gauges{
 		Queue:    s.seenLine,
@@ -149,10 +149,14 @@ func New(o Options) (_ *Server, err error) {
 	s.front = limit(front.(*net.TCPListener), most, func() {
 		s.log.Warn("no more clients may be connected than there are files and memory for: each new one takes the place of one whose client sends nothing; give more memory, or raise the limit of open files", "connections", most)
 	})
-	if s.back, err = net.Listen("tcp", c.AdminListen); err != nil {
+	back, err := net.Listen("tcp", c.AdminListen)
+	if err != nil {
 		_ = s.front.Close()
 		return nil, fmt.Errorf("admin_listen: %w", err)
 	}
+	s.back = limit(back.(*net.TCPListener), adminConnections, func() {
+		s.log.Warn("no more may be connected to the admin port: each new connection takes the place of another", "connections", adminConnections)
+	})
 	return s, nil
 }
 
@@ -198,14 +202,15 @@ func (s *Server) apply(c *config.Config) error {
 	if err != nil {
 		return err
 	}
+	body, buffered := bodies(c, debug.SetMemoryLimit(-1))
 	rules := gateway.Rules{
 		Identifier:     id,
 		Policy:         p,
 		Headers:        headers,
 		TrustedProxies: c.TrustedProxies,
 		AllowRoutes:    c.Routes.Allow,
-		MaxBody:        c.MaxBodyBytes,
-		MaxBuffered:    c.MaxBufferedBytes,
+		MaxBody:        body,
+		MaxBuffered:    buffered,
 		RequestTimeout: c.RequestTimeout,
 		MediaPart:      c.Estimate.MediaPart,
 		Progress:       c.Admission.Progress,
@@ -353,11 +358,13 @@ func (s *Server) Run(ctx context.Context) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          errorLog,
+		ConnState:         s.back.state,
 	}
 	failed := make(chan error, 2)
 	go func() { failed <- s.frontServer.Serve(s.front) }()
 	go func() { failed <- s.backServer.Serve(s.back) }()
 	go s.sweep(base)
+	go s.reloadOn(hangUp, base.Done())
 	watching.Go(func() { s.pool.Watch(base) })
 	watching.Go(func() { s.line.move(base) })
 	s.state.start()
@@ -370,14 +377,25 @@ func (s *Server) Run(ctx context.Context) error {
 			_ = s.backServer.Close()
 			s.state.stop()
 			return fmt.Errorf("server: %w", err)
-		case <-hangUp:
-			_ = s.Reload() // it is logged
 		case <-stop:
 			s.shutDown(stop, cut)
 			return nil
 		case <-ctx.Done():
 			s.shutDown(stop, cut)
 			return nil
+		}
+	}
+}
+
+// reloadOn reloads whenever a signal comes, until it ends. Nobody waits for it: a
+// file may be on a disk that does not answer.
+func (s *Server) reloadOn(signals <-chan os.Signal, end <-chan struct{}) {
+	for {
+		select {
+		case <-signals:
+			_ = s.Reload() // it is logged
+		case <-end:
+			return
 		}
 	}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -76,9 +77,20 @@ func (s *Server) warn(c *config.Config, warnings []config.Warning) {
 	for _, w := range Warnings(warnings, c, p) {
 		s.log.Warn(w.String())
 	}
+	if _, buffered := bodies(c, debug.SetMemoryLimit(-1)); buffered < c.MaxBufferedBytes {
+		s.log.Warn("request bodies are given half of the memory that penstock may use, which is less than max_buffered_bytes: give it more memory, or lower that", "bytes", buffered)
+	}
 	if prices := p.PriceSource(); prices != "" {
 		s.log.Info(prices)
 	}
+}
+
+// bodies is how large one request's body and all of those that are held may be where
+// the process has so many bytes of memory: half of it at most. Whoever sends bodies
+// could have it killed else, known or not.
+func bodies(c *config.Config, memory int64) (one, all int64) {
+	all = min(c.MaxBufferedBytes, memory/2)
+	return min(c.MaxBodyBytes, all), all
 }
 
 // needRestart returns the keys that a reload cannot change, of those that say

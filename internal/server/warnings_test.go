@@ -1,16 +1,18 @@
 package server
 
 import (
+	"math"
+	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
-
 	"github.com/penstock-dev/penstock/internal/config"
 	"github.com/penstock-dev/penstock/internal/policy"
 	"github.com/penstock-dev/penstock/internal/traffic"
+	"pgregory.net/rapid"
 )
 
 // warned is all that is said of a configuration.
@@ -161,5 +163,37 @@ func TestPrices(t *testing.T) {
 	r.reload("log: {level: info}\nrate_limiting: {default: {requests_per_day: 5}}")
 	if n := strings.Count(r.log.String(), "built-in table"); n != 2 {
 		t.Errorf("%d lines of prices, want 2:\n%s", n, r.log.String())
+	}
+}
+
+// TestBodies: bodies take no more than half of the memory.
+func TestBodies(t *testing.T) {
+	const mib = 1 << 20
+	c := config.Default()
+	for _, tt := range []struct{ memory, one, all int64 }{
+		{math.MaxInt64, 64 * mib, 1024 * mib},
+		{2048 * mib, 64 * mib, 1024 * mib},
+		{460 * mib, 64 * mib, 230 * mib},
+		{64 * mib, 32 * mib, 32 * mib},
+	} {
+		if one, all := bodies(&c, tt.memory); one != tt.one || all != tt.all {
+			t.Errorf("%d bytes: %d and %d, want %d and %d", tt.memory, one, all, tt.one, tt.all)
+		}
+	}
+}
+
+// TestLittleMemory: bodies beyond half of the memory are refused, and the log says
+// why at the start.
+func TestLittleMemory(t *testing.T) {
+	const mib = 1 << 20
+	before := debug.SetMemoryLimit(64 * mib)
+	defer debug.SetMemoryLimit(before)
+	r := start(t, "log: {level: info}\n")
+	r.log.line(t, `"bytes":33554432`)
+	for size, want := range map[int]int{mib: http.StatusOK, 33 * mib: http.StatusRequestEntityTooLarge} {
+		body := `{"model":"m","max_tokens":1,"input":"` + strings.Repeat("x", size) + `"}`
+		if a := r.ask("POST", "/v1/embeddings", body); a.status != want {
+			t.Errorf("%d bytes: %d, want %d", size, a.status, want)
+		}
 	}
 }

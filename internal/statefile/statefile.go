@@ -65,7 +65,29 @@ func Open(path string) (*File, error) {
 	return &File{path: path, lock: lock}, nil
 }
 
-// ErrInUse is what Open says of a file that another process has.
+// relock takes the lock again where its file is another, or gone: with that, or with
+// the folder, somebody has removed it, and the next process would find it free.
+func (f *File) relock() error {
+	if f.lock == nil {
+		return nil
+	}
+	held, err := f.lock.Stat()
+	if err != nil {
+		return err
+	}
+	if there, err := os.Stat(f.path + ".lock"); err == nil && os.SameFile(held, there) {
+		return nil
+	}
+	again, err := lock(f.path + ".lock")
+	if err != nil {
+		return err
+	}
+	_ = f.lock.Close()
+	f.lock = again
+	return nil
+}
+
+// ErrInUse is what Open and Write say of a file that another process has.
 var ErrInUse = errors.New("another process has this state file: give each gateway a file of its own")
 
 // Close gives the file up.
@@ -89,6 +111,9 @@ type Section struct {
 // one is: that, or the one from before. The error is that of the system or of a
 // section's Write.
 func (f *File) Write(sections ...Section) (err error) {
+	if err := f.relock(); err != nil {
+		return err
+	}
 	next := f.path + ".new"
 	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) { // a crash has left it
 		return err

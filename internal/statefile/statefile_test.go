@@ -332,3 +332,38 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestLockIsRemoved: whoever removes the lock, or all of the folder, does not make
+// two processes write one file.
+func TestLockIsRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "folder")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "state")
+	f := open(t, path)
+	if f.lock == nil {
+		t.Skip("there are no locks here")
+	}
+	for _, gone := range []string{path + ".lock", dir} {
+		if err := os.RemoveAll(gone); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Write(text("a", "one")); err != nil {
+			t.Errorf("without %s: %v", gone, err)
+		}
+		if _, err := Open(path); !errors.Is(err, ErrInUse) {
+			t.Errorf("without %s another opens the file: %v", gone, err)
+		}
+	}
+	if err := os.Remove(path + ".lock"); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path)
+	if err := f.Write(text("a", "two")); !errors.Is(err, ErrInUse) {
+		t.Errorf("another has taken it meanwhile, and a write says %v", err)
+	}
+}

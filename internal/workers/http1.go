@@ -173,8 +173,16 @@ func (t *http1) expire(now time.Time) (old []*conn) {
 // retire closes the idle connections, and lets no other become idle.
 func (t *http1) retire() {
 	t.mu.Lock()
+	t.retired = true
+	t.mu.Unlock()
+	t.letGo()
+}
+
+// letGo closes the idle connections.
+func (t *http1) letGo() {
+	t.mu.Lock()
 	old := t.idle
-	t.idle, t.retired = nil, true
+	t.idle = nil
 	t.mu.Unlock()
 	closeAll(old)
 }

@@ -7,7 +7,8 @@ import (
 )
 
 // Reachable reports whether a connection to at least one worker can be made
-// before ctx ends. It asks all at once, and sends nothing.
+// before ctx ends. It asks all at once, and sends nothing. While this machine has
+// none left to make, they are as good as they were.
 func (p *Pool) Reachable(ctx context.Context) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -19,7 +20,7 @@ func (p *Pool) Reachable(ctx context.Context) bool {
 			if err == nil {
 				_ = c.Close()
 			}
-			answers <- err == nil
+			answers <- err == nil || ownShortage(err)
 		}()
 	}
 	p.mu.Unlock()

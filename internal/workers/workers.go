@@ -68,6 +68,10 @@ type Options struct {
 	// DialTimeout bounds the connecting, and after it the TLS handshake. Zero
 	// means 5 s.
 	DialTimeout time.Duration
+	// MostConnections bounds the connections to all workers. When there are as many,
+	// the idle ones are closed; where none is idle, it is as if the system had no
+	// file for one more. Zero means that there may be any number.
+	MostConnections int
 	// Log is told when a worker goes up or down, and when its breaker opens or
 	// closes. Nil means that nobody is.
 	Log *slog.Logger
@@ -101,13 +105,16 @@ func New(o Options) *Pool {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.dial == nil {
-		o.dial = (&net.Dialer{Timeout: o.DialTimeout}).DialContext
-	}
 	if o.jitter == nil {
 		o.jitter = func(most time.Duration) time.Duration { return rand.N(most + 1) }
 	}
-	return &Pool{options: o, changed: make(chan struct{}, 1), budget: mostBudget}
+	p := &Pool{changed: make(chan struct{}, 1), budget: mostBudget}
+	if o.dial == nil {
+		c := &connections{most: int64(o.MostConnections), idle: p.closeIdle, dialer: net.Dialer{Timeout: o.DialTimeout}}
+		o.dial = c.dial
+	}
+	p.options = o
+	return p
 }
 
 // Update replaces the workers and the policy. Workers that stay, by their URL,
