@@ -379,7 +379,10 @@ func TestSocketsLeave(t *testing.T) {
 	}
 	srv.noSockets(t)
 
-	old, _ := srv.listen(t, "?clientId=c")
+	old, r := srv.listen(t, "?clientId=c")
+	if _, err := unmasked(r); err != nil { // it is known before the newer one
+		t.Fatal(err)
+	}
 	_, r = srv.listen(t, "?clientId=c")
 	if _, err := unmasked(r); err != nil {
 		t.Fatal(err)
