@@ -121,9 +121,11 @@ func TestCeilingOfMemory(t *testing.T) {
 			b := &besieged{t: t, bounds: MemoryOptions{MaxBytes: most, Reserve: 40}, listed: 40, now: noon, rnd: rand.New(rand.NewPCG(uint64(most), 4))}
 			b.s, b.quiet = NewMemoryStore(b.bounds), NewMemoryStore(MemoryOptions{})
 			mine, others := plans(), strangers()
-			const steps = 60_000
+			const steps, burst = 60_000, 20 // what comes at one moment searches for room once
 			for i := range steps {
-				b.now = b.now.Add(time.Duration(b.rnd.Int64N(int64(200*time.Second) / int64(steps) * 2)))
+				if i%burst == 0 {
+					b.now = b.now.Add(time.Duration(b.rnd.Int64N(burst * int64(200*time.Second) / steps * 2)))
+				}
 				switch n := b.rnd.IntN(20); {
 				case n < 10:
 					b.stranger("new "+strconv.Itoa(i), others[(b.at+b.rnd.IntN(2))%len(others)])
