@@ -98,7 +98,7 @@ func closedPathTricks() []trick {
 	for _, target := range []string{
 		"/metrics", "//metrics", "/metrics/", "/./metrics", "/x/../metrics", "/%6detrics", "/%2e/metrics", "/metrics%2F", "/x%2f..%2fmetrics",
 		"/metrics;x", "/;/metrics", "/..;/metrics", "/metrics?x", "/metrics#x", "/metrics#", "/x/..#/../metrics", "/METRICS", "/Metrics/", `/\metrics`, `/metrics\`, "/%5cmetrics",
-		"http://other/metrics", "http:/metrics", "/api/internal/logs", "/api/../internal/logs", "/INTERNAL/logs", "/internal/logs#", "/v1/load_lora_adapter#x", "/internal%3bx%2flogs", "/a%2f../x/..%3b/metrics", "/metrics/%2e%2e/metrics",
+		"http://other/metrics", "http:/metrics", "/api/internal/logs", "/api/../internal/logs", "/INTERNAL/logs", "/internal/logs#", "/v1/load_lora_adapter#x", "/internal%3bx%2flogs", "/a%2f../x/..%3b/metrics", "/metrics/%2e%2e/metrics", "/metrics/..", "/metrics/%2e%2e", "/metrics/x/../..", "/internal/..#",
 	} {
 		c := trick{name: target, send: get(target), gets: "404 next"}
 		if target == "/x/..#/../metrics" { // the end of it is the fragment

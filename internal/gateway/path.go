@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/penstock-dev/penstock/internal/provider"
@@ -48,7 +49,9 @@ func cleanPath(raw string) string {
 
 // otherReadings are what workers may take a path for that is not clean, besides
 // what cleanPath says: those that decode all of it before they look for slashes
-// and dots, with what follows a # or a ; and without, and with \ for a slash.
+// and dots, with what follows a # or a ; and without, and with \ for a slash; and
+// those to which a .. is a name like any other, which a route for all that is below
+// /metrics has, too.
 func otherReadings(raw string) []string {
 	if isClean(raw) {
 		return nil
@@ -69,9 +72,19 @@ func otherReadings(raw string) []string {
 	also(withoutAllParameters)
 	also(func(path string) string { return strings.ReplaceAll(path, `\`, "/") })
 	for i, r := range readings {
-		readings[i] = withoutTwin(resolve(strings.Split(r, "/")))
+		readings[i] = named(r)
+	}
+	also(func(path string) string { return resolve(strings.Split(path, "/")) })
+	for i, r := range readings {
+		readings[i] = withoutTwin(r)
 	}
 	return readings
+}
+
+// named joins the segments that are names, to some workers: a .. is one.
+func named(path string) string {
+	segments := slices.DeleteFunc(strings.Split(path, "/"), func(s string) bool { return s == "" || s == "." })
+	return "/" + strings.Join(segments, "/")
 }
 
 func withoutFragment(path string) string {
