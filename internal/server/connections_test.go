@@ -263,3 +263,50 @@ func TestConnectionsHTTP2(t *testing.T) {
 		t.Errorf("%d warnings, want 1", n)
 	}
 }
+
+// TestFrontConnections: on the gateway's own port, too, silent connections make room
+// and a request under way is never cut, whichever HTTP it came by.
+func TestFrontConnections(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("HTTP/2 %t", http2), func(t *testing.T) {
+			came, letGo := make(chan struct{}), make(chan struct{})
+			r := start(t, "log: {level: info}\n", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/v1/embeddings" {
+					came <- struct{}{}
+					<-letGo
+				}
+				_, _ = io.WriteString(w, "{}")
+			}))
+			r.front.mu.Lock()
+			r.front.most = 2
+			r.front.mu.Unlock()
+			var protocols http.Protocols
+			protocols.SetHTTP1(!http2)
+			protocols.SetUnencryptedHTTP2(http2)
+			r.client.Transport.(*http.Transport).Protocols = &protocols
+			held := make(chan error)
+			go func() {
+				a, err := r.try(context.Background(), "POST", "http://"+r.Addr().String()+"/v1/embeddings", `{"model":"m","input":"a"}`)
+				if err == nil && a.status != http.StatusOK {
+					err = fmt.Errorf("answered with %d", a.status)
+				}
+				held <- err
+			}()
+			<-came
+			for range 5 {
+				h := &hall{t: t, limit: r.front}
+				silent := h.guest()
+				next := h.guest()
+				next.send("GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+				if resp, err := http.ReadResponse(next.answer, nil); err != nil || resp.StatusCode != http.StatusOK {
+					t.Fatalf("%v, %v", resp, err)
+				}
+				silent.wantSentAway()
+			}
+			close(letGo)
+			if err := <-held; err != nil {
+				t.Errorf("the request under way: %v", err)
+			}
+		})
+	}
+}
