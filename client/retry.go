@@ -13,7 +13,7 @@ import (
 // Retry is an [http.RoundTripper] that sends a request again where that is safe
 // and may help:
 //
-//   - it was answered 429 or 503, or 408 with a wait (which is how penstock says
+//   - it was answered 429, 503 or Anthropic's 529, or 408 with a wait (which is how penstock says
 //     that it waited in the queue in vain; other 408s are about the request);
 //   - it was answered any error with x-should-retry: true;
 //   - no connection could be made, so nothing was sent.

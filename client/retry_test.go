@@ -56,6 +56,12 @@ func TestRetryWaitsAsTold(t *testing.T) {
 			200,
 		},
 		{
+			"529, as Anthropic says that it is overloaded",
+			[]func() *http.Response{says(529, "Retry-After", "7"), says(200)},
+			[]time.Duration{0, 7 * s},
+			200,
+		},
+		{
 			"408 of the queue",
 			[]func() *http.Response{says(408, "Retry-After", "1", "retry-after-ms", "1000"), says(200)},
 			[]time.Duration{0, s},

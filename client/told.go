@@ -48,6 +48,10 @@ func amount(value string, unit time.Duration) time.Duration {
 	return time.Duration(max(n, 0))
 }
 
+// overloaded is what Anthropic's API answers, and gateways pass on, where others
+// answer 503.
+const overloaded = 529
+
 // repeatable says that the request with this answer may be sent again: the
 // server has not begun with it, or says that it may. told is whether the answer
 // asks for a wait.
@@ -59,7 +63,7 @@ func repeatable(resp *http.Response, told bool) bool {
 		return resp.StatusCode >= 400
 	}
 	switch resp.StatusCode {
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, overloaded:
 		return true
 	case http.StatusRequestTimeout:
 		return told
