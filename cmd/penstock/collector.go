@@ -17,18 +17,21 @@ const (
 
 // setCollector makes the garbage collector fit for a gateway. Each of GOGC and
 // GOMEMLIMIT stays as the environment says, if it does. memory is how much there
-// is for the process; where it cannot be told, nothing is set.
-func setCollector(lookup func(string) (string, bool), memory func() (uint64, error)) {
+// is for the process; where it cannot be told, nothing is set. It returns the
+// percentage, 0 where none was set.
+func setCollector(lookup func(string) (string, bool), memory func() (uint64, error)) (percent int) {
 	available, err := memory()
 	if err != nil || available == 0 {
-		return
+		return 0
 	}
 	if _, set := lookup("GOMEMLIMIT"); !set {
 		debug.SetMemoryLimit(int64(collectorShare * float64(available)))
 	}
-	if _, set := lookup("GOGC"); !set {
-		debug.SetGCPercent(collectorPercent)
+	if _, set := lookup("GOGC"); set {
+		return 0
 	}
+	debug.SetGCPercent(collectorPercent)
+	return collectorPercent
 }
 
 // memoryOfProcess is the limit of the process's cgroup, or else the memory of

@@ -31,11 +31,14 @@ func TestSetCollector(t *testing.T) {
 	for _, tt := range tests {
 		debug.SetGCPercent(100)
 		debug.SetMemoryLimit(math.MaxInt64)
-		setCollector(func(name string) (string, bool) {
+		said := setCollector(func(name string) (string, bool) {
 			v, ok := tt.env[name]
 			return v, ok
 		}, tt.memory)
 		got, limit := debug.SetGCPercent(100), debug.SetMemoryLimit(-1)
+		if said != 0 && said != got || said == 0 && got != 100 {
+			t.Errorf("%s: it says that %d %% were set, and it is %d %%", tt.name, said, got)
+		}
 		if got != tt.percent || limit != tt.limit {
 			t.Errorf("%s: %d %% and a limit of %d, want %d %% and %d", tt.name, got, limit, tt.percent, tt.limit)
 		}

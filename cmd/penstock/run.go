@@ -93,12 +93,12 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	load := func() (*config.Config, []config.Warning, error) {
 		return config.Load(path, flags, os.LookupEnv)
 	}
-	setCollector(os.LookupEnv, memoryOfProcess)
+	percent := setCollector(os.LookupEnv, memoryOfProcess)
 	signal.Ignore(syscall.SIGPIPE) // requests are served on though nobody reads the log any more
 	log := newLogWriter(stderr)
 	defer log.Close()
 	quietStandardLog(log)
-	s, err := server.New(server.Options{Load: load, Log: log})
+	s, err := server.New(server.Options{Load: load, Log: log, GCPercent: percent})
 	if err != nil {
 		return err
 	}

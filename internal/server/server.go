@@ -60,7 +60,8 @@ type Server struct {
 
 	reloading sync.Mutex // one at a time
 
-	started *config.Config // what it began with
+	started   *config.Config // what it began with
+	gcPercent int            // of Options
 
 	mu       sync.Mutex // guards what follows
 	config   *config.Config
@@ -78,6 +79,9 @@ type Options struct {
 	// Wrap returns the store that decisions are made by, given the one that
 	// keeps the counters; nil is that one itself.
 	Wrap func(penstock.Store) penstock.Store
+	// GCPercent is how much garbage the collector may let pile up, in percent of what
+	// lives beside the counters; 0 leaves the collector alone.
+	GCPercent int
 }
 
 // New loads the configuration, takes up the counters of a state file, and
@@ -92,7 +96,7 @@ func New(o Options) (_ *Server, err error) {
 		return nil, config.Errors{{File: "--worker-urls", Message: "no worker to send requests to: say --worker-urls http://HOST:PORT, or add workers to the configuration"}}
 	}
 	s := &Server{
-		load: o.Load, started: c, level: new(slog.LevelVar),
+		load: o.Load, started: c, gcPercent: o.GCPercent, level: new(slog.LevelVar),
 		learned: new(identity.Learned), answers: policy.NewLearned(), peeker: provider.NewPeeker(),
 	}
 	_, _ = rand.Read(s.nameKey[:]) // never fails
@@ -363,6 +367,10 @@ func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 2)
 	go func() { failed <- s.frontServer.Serve(s.front) }()
 	go func() { failed <- s.backServer.Serve(s.back) }()
+	if s.gcPercent > 0 {
+		p := pace{percent: s.gcPercent, counters: func() int64 { return s.store.Stats().Bytes }}
+		p.keep(base)
+	}
 	go s.sweep(base)
 	go s.reloadOn(hangUp, base.Done())
 	watching.Go(func() { s.pool.Watch(base) })
