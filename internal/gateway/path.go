@@ -189,6 +189,10 @@ func withoutTwin(path string) string {
 	return path
 }
 
+// lowered is the cleaned path in lower case, as workers read it to which no case
+// counts.
+func lowered(path string) string { return withoutTwin(strings.ToLower(path)) }
+
 // isComfyUI reports whether a path is one of ComfyUI's, which has each of them
 // under /api, too: limits on the one are on both.
 func isComfyUI(path string) bool {

@@ -167,7 +167,7 @@ func openAIKind(dir, last string) traffic.Kind {
 		return traffic.Responses
 	case "moderations":
 		return traffic.Moderations
-	case "rerank", "score":
+	case "rerank", "reranking", "score":
 		return traffic.Rerank
 	}
 	return traffic.Other

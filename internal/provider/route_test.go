@@ -37,6 +37,8 @@ var routes = []struct {
 	{"", "/rerank", of(traffic.OpenAI, traffic.Rerank)},
 	{"", "/v1/rerank", of(traffic.OpenAI, traffic.Rerank)},
 	{"", "/v2/rerank", of(traffic.OpenAI, traffic.Rerank)},
+	{"", "/reranking", of(traffic.OpenAI, traffic.Rerank)},
+	{"", "/v1/reranking", of(traffic.OpenAI, traffic.Rerank)},
 	{"", "/score", of(traffic.OpenAI, traffic.Rerank)},
 	{"", "/v1/score", of(traffic.OpenAI, traffic.Rerank)},
 	{"GET HEAD", "/v1/models", of(traffic.OpenAI, traffic.ModelList)},
