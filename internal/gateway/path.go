@@ -218,6 +218,9 @@ var closed = routes(
 	"/init_weights_update_group", "/destroy_weights_update_group", "/load_lora_adapter", "/unload_lora_adapter",
 	"/init_weights_send_group_for_remote_instance", "/send_weights_to_remote_instance", "/clear_hicache_storage_backend",
 	"/start_expert_distribution_record", "/stop_expert_distribution_record", "/dump_expert_distribution_record",
+	"/load_lora_adapter_from_tensors", "/weights_checker", "/set_trace_level", "/v1/loads", "/hicache/*", "/dumper/*",
+	"/add_external_corpus", "/remove_external_corpus", "/list_external_corpora",
+	"/remote_instance_transfer_engine_info", "/get_remote_instance_transfer_engine_info",
 	"/vertex_generate", // /generate by another name
 	// llama.cpp
 	"/slots", "/slots/*", "/lora-adapters", "/models/load", "/models/unload",

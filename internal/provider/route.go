@@ -20,7 +20,7 @@ func Route(method, cleanedPath string) traffic.Endpoint {
 		if isModelList(cleanedPath) {
 			e.Kind = traffic.ModelList
 		}
-	case http.MethodPost:
+	case http.MethodPost, http.MethodPut: // SGLang takes either
 		post(&e, cleanedPath)
 	}
 	return e
