@@ -65,6 +65,10 @@ func meteredPathTricks() []trick {
 	const ranks = `{"model":"m","query":"a","documents":["b"]}`
 	tricks = append(tricks,
 		trick{name: "a twin of ComfyUI's, upper case", send: post("/API/Prompt", "no"), gets: "400 next"},
+		trick{
+			name: "several conversations at a time", send: post("/v1/chat/completions/batch", `{"messages":[[],[]],"max_tokens":9}`), gets: "200 next", costs: "1/7/5",
+			reached: `POST /v1/chat/completions/batch {"messages":[[],[]],"max_tokens":9}`,
+		},
 		trick{name: "another word for a rerank", send: post("/v1/reranking", ranks), gets: "200 next", costs: "1/12/5", reached: "POST /v1/reranking " + ranks},
 	)
 	twin("parameters behind an encoded slash", "/x%2f..;/v1%3Bx%2Fcompletions;", question)

@@ -135,7 +135,7 @@ func googleKind(action string) (kind traffic.Kind, stream bool) {
 
 // openAIKind tells what the last segment of a path asks for, behind dir.
 func openAIKind(dir, last string) traffic.Kind {
-	if last == "completions" && strings.HasSuffix(dir, "/chat") {
+	if last == "completions" && strings.HasSuffix(dir, "/chat") || last == "batch" && strings.HasSuffix(dir, "/chat/completions") {
 		return traffic.ChatCompletions
 	}
 	if i := strings.LastIndexByte(dir, '/'); i >= 0 && (dir[i+1:] == "audio" || dir[i+1:] == "images") {

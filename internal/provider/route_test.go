@@ -37,6 +37,8 @@ var routes = []struct {
 	{"", "/rerank", of(traffic.OpenAI, traffic.Rerank)},
 	{"", "/v2/rerank", of(traffic.OpenAI, traffic.Rerank)},
 	{"POST PUT", "/v1/rerank", of(traffic.OpenAI, traffic.Rerank)},
+	{"", "/v1/chat/completions/batch", of(traffic.OpenAI, traffic.ChatCompletions)},
+	{"", "/v1/completions/batch", of(traffic.OpenAI, traffic.Other)},
 	{"", "/reranking", of(traffic.OpenAI, traffic.Rerank)},
 	{"", "/v1/reranking", of(traffic.OpenAI, traffic.Rerank)},
 	{"", "/score", of(traffic.OpenAI, traffic.Rerank)},
