@@ -208,6 +208,7 @@ var closed = routes(
 	"/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache", "/start_profile", "/stop_profile",
 	"/scale_elastic_ep", "/is_scaling_elastic_ep", "/v1/load_lora_adapter", "/v1/unload_lora_adapter",
 	"/init_weight_transfer_engine", "/start_weight_update", "/update_weights", "/finish_weight_update",
+	"/start_draft_weight_update", "/weight_checker", "/weight_info", "/get_world_size", "/abort_requests", "/fault_tolerance/*",
 	"/invocations", // any endpoint by another name
 	// SGLang
 	"/flush_cache", "/get_server_info", "/get_internal_state", "/set_internal_state", "/get_load", "/abort_request",
