@@ -40,7 +40,8 @@ func headerTricks() []trick {
 		{"nothing", "Content-Type: application/json; charset="},
 		{"spaces in it", "Content-Type: application/json; charset=\" utf-7\""},
 	} {
-		odd := `{"model":"m","prompt":"+ACI-,+ACI-max_tokens+ACI-:100000,+ACI-x":"y","max_tokens":1}`
+		// A maximum of 1, and in UTF-7 one of 100,000 behind it.
+		odd := `{"model":"m","max_tokens":1,"prompt":"+ACI-,+ACI-max_tokens+ACI-:100000,+ACI-x+ACI-:+ACI-y"}`
 		tricks = append(tricks, trick{name: "charset: " + c.name, send: post(complete, odd, c.line), gets: "415 cut"})
 	}
 	tricks = append(tricks, trick{
