@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"mime"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,12 +38,15 @@ const (
 )
 
 // readBody reads the body of a request, within its bounds of size, time and memory.
-// That of a metered one must not be encoded.
+// That of a metered one must not be encoded, nor written in another charset.
 func (x *exchange) readBody() (body []byte, problem *reply.Denial) {
 	for _, e := range x.r.Header["Content-Encoding"] {
 		if x.counted && e != "" && !strings.EqualFold(strings.TrimSpace(e), "identity") {
 			return nil, &reply.Denial{Code: reply.UnsupportedEncoding}
 		}
+	}
+	if x.counted && slices.ContainsFunc(x.r.Header["Content-Type"], inOtherCharset) {
+		return nil, &reply.Denial{Code: reply.UnsupportedEncoding, Message: "The request body must be UTF-8. Send it so, and name no other charset in Content-Type."}
 	}
 	length, most := x.r.ContentLength, x.rules.MaxBody
 	control := http.NewResponseController(x.w)
@@ -82,6 +87,22 @@ func (x *exchange) readBody() (body []byte, problem *reply.Denial) {
 			buf = grown
 		}
 	}
+}
+
+// inOtherCharset reports whether a Content-Type says that JSON is in a charset that
+// is not UTF-8 (RFC 8259 knows no other), or says so in a way that is not clear.
+// There are workers that read it as it says: in UTF-7 the letters +ACI- are a quote,
+// so that they see fields where others see text.
+func inOtherCharset(contentType string) bool {
+	if !strings.Contains(strings.ToLower(contentType), "charset") {
+		return false
+	}
+	_, params, err := mime.ParseMediaType(contentType)
+	switch strings.ToLower(params["charset"]) {
+	case "utf-8", "utf8", "us-ascii", "ascii":
+		return err != nil
+	}
+	return true
 }
 
 const bodyCutOff = "The request body was cut off. Send it again, whole."

@@ -190,11 +190,11 @@ func (x *exchange) route() traffic.Endpoint {
 	if e.Metered() {
 		return e
 	}
-	if other := provider.Route(method, strings.ToLower(x.path)); other.Metered() {
+	if other := provider.Route(method, lowered(x.path)); other.Metered() {
 		return other
 	}
 	for _, p := range x.others {
-		if other := provider.Route(method, strings.ToLower(p)); other.Metered() {
+		if other := provider.Route(method, lowered(p)); other.Metered() {
 			return other
 		}
 	}
@@ -208,7 +208,7 @@ func (x *exchange) method() string { return strings.ToUpper(x.r.Method) }
 // isClosed reports whether the path is a route of the workers' that nobody has
 // opened, or some workers may read it as one, in whatever case.
 func (x *exchange) isClosed() bool {
-	shut := func(p string) bool { return closed.has(strings.ToLower(p)) && !x.rules.open.has(p) }
+	shut := func(p string) bool { return closed.has(lowered(p)) && !x.rules.open.has(p) }
 	return x.r.Method == http.MethodConnect || shut(x.path) || slices.ContainsFunc(x.others, shut)
 }
 

@@ -23,6 +23,31 @@ func headerTricks() []trick {
 	} {
 		tricks = append(tricks, trick{name: "encoded: " + c.name, send: post(complete, "\x1f\x8b\x08"+strings.Repeat("\x00", 50), c.line), gets: "415 cut"})
 	}
+	for _, c := range []struct{ name, line string }{
+		{"UTF-7", "Content-Type: application/json; charset=utf-7"},
+		{"UTF-16", "Content-Type: application/json; charset=utf-16"},
+		{"escapes of Python's", "Content-Type: application/json; charset=unicode_escape"},
+		{"upper case, in quotes", "Content-Type: application/json;CHARSET=\"UTF-7\""},
+		{"escaped in quotes", "Content-Type: application/json; charset=\"ut\\f-7\""},
+		{"two, UTF-8 first", "Content-Type: application/json; charset=utf-8; charset=utf-7"},
+		{"two lines, UTF-8 first", "Content-Type: application/json; charset=utf-8\r\nContent-Type: application/json; charset=utf-7"},
+		{"in pieces", "Content-Type: application/json; charset*0=utf; charset*1=-7"},
+		{"of another language", "Content-Type: application/json; charset*=us-ascii'en'utf-7"},
+		{"spaces around", "Content-Type: application/json ; charset = utf-7"},
+		{"a comma before", "Content-Type: application/json, x; charset=utf-7"},
+		{"of text", "Content-Type: text/plain; charset=utf-7"},
+		{"no type", "Content-Type: charset=utf-7"},
+		{"nothing", "Content-Type: application/json; charset="},
+		{"spaces in it", "Content-Type: application/json; charset=\" utf-7\""},
+	} {
+		// A maximum of 1, and in UTF-7 one of 100,000 behind it.
+		odd := `{"model":"m","max_tokens":1,"prompt":"+ACI-,+ACI-max_tokens+ACI-:100000,+ACI-x+ACI-:+ACI-y"}`
+		tricks = append(tricks, trick{name: "charset: " + c.name, send: post(complete, odd, c.line), gets: "415 cut"})
+	}
+	tricks = append(tricks, trick{
+		name: "charset: not metered", gets: "200 next", costs: "1/0/0", reached: "POST /a abc", tells: []string{"charset=utf-7"},
+		send: post("/a", "abc", "Content-Type: application/json; charset=utf-7"),
+	})
 	metered := func(name string, tells, hides []string, headers ...string) {
 		tricks = append(tricks, trick{name: name, send: post(complete, question, headers...), gets: "200 next", costs: "1/7/5", reached: "POST " + complete + " " + question, tells: tells, hides: hides})
 	}
@@ -32,7 +57,10 @@ func headerTricks() []trick {
 	metered("type: a form", nil, nil, "Content-Type: multipart/form-data; boundary=x")
 	metered("type: urlencoded", nil, nil, "Content-Type: application/x-www-form-urlencoded")
 	metered("type: text", nil, nil, "Content-Type: text/plain")
-	metered("type: UTF-16", nil, nil, "Content-Type: application/json; charset=utf-16")
+	metered("type: UTF-8", nil, nil, "Content-Type: application/json; charset=utf-8")
+	metered("type: UTF-8, upper case, in quotes", nil, nil, "Content-Type: application/json;CHARSET=\"UTF-8\"; x=y")
+	metered("type: ASCII", nil, nil, "Content-Type: application/json; charset=US-ASCII")
+	metered("type: a parameter that is none", nil, nil, "Content-Type: application/json; x")
 	metered("type: nothing", nil, nil, "Content-Type:")
 	metered("type: two", nil, nil, "Content-Type: multipart/form-data", "Content-Type: application/json")
 	metered("hop by hop: our own headers", []string{"X-Request-Id: a1", "X-Forwarded-For: 127.0.0.1"}, nil,

@@ -62,6 +62,15 @@ func meteredPathTricks() []trick {
 	twin("a deployment", "/openai/deployments/GPT/chat/completions", `{"messages":[]}`)
 	twin("Ollama's, upper case", "/API/Chat", `{"model":"m","messages":[]}`)
 	twin("Google's, upper case", "/V1beta/models/b:GENERATECONTENT", `{"contents":[]}`)
+	const ranks = `{"model":"m","query":"a","documents":["b"]}`
+	tricks = append(tricks,
+		trick{name: "a twin of ComfyUI's, upper case", send: post("/API/Prompt", "no"), gets: "400 next"},
+		trick{
+			name: "several conversations at a time", send: post("/v1/chat/completions/batch", `{"messages":[[],[]],"max_tokens":9}`), gets: "200 next", costs: "1/7/5",
+			reached: `POST /v1/chat/completions/batch {"messages":[[],[]],"max_tokens":9}`,
+		},
+		trick{name: "another word for a rerank", send: post("/v1/reranking", ranks), gets: "200 next", costs: "1/12/5", reached: "POST /v1/reranking " + ranks},
+	)
 	twin("parameters behind an encoded slash", "/x%2f..;/v1%3Bx%2Fcompletions;", question)
 	twin("Anthropic's, dots", "/x/../v1/messages", `{"model":"m","messages":[]}`)
 	for _, c := range []struct{ name, target, gets string }{
@@ -98,7 +107,7 @@ func closedPathTricks() []trick {
 	for _, target := range []string{
 		"/metrics", "//metrics", "/metrics/", "/./metrics", "/x/../metrics", "/%6detrics", "/%2e/metrics", "/metrics%2F", "/x%2f..%2fmetrics",
 		"/metrics;x", "/;/metrics", "/..;/metrics", "/metrics?x", "/metrics#x", "/metrics#", "/x/..#/../metrics", "/METRICS", "/Metrics/", `/\metrics`, `/metrics\`, "/%5cmetrics",
-		"http://other/metrics", "http:/metrics", "/api/internal/logs", "/api/../internal/logs", "/INTERNAL/logs", "/internal/logs#", "/v1/load_lora_adapter#x", "/internal%3bx%2flogs", "/a%2f../x/..%3b/metrics", "/metrics/%2e%2e/metrics", "/metrics/..", "/metrics/%2e%2e", "/metrics/x/../..", "/internal/..#",
+		"http://other/metrics", "http:/metrics", "/api/internal/logs", "/api/../internal/logs", "/INTERNAL/logs", "/API/internal/logs", "/Api/%49nternal/logs", "/internal/logs#", "/v1/load_lora_adapter#x", "/internal%3bx%2flogs", "/a%2f../x/..%3b/metrics", "/metrics/%2e%2e/metrics", "/metrics/..", "/metrics/%2e%2e", "/metrics/x/../..", "/internal/..#",
 	} {
 		c := trick{name: target, send: get(target), gets: "404 next"}
 		if target == "/x/..#/../metrics" { // the end of it is the fragment

@@ -257,6 +257,8 @@ func TestClosedRoutes(t *testing.T) {
 		"/v1/load_lora_adapter": false, "/flush_cache": false, "/invocations": false, "/sleep;": false,
 		"/models/load": false, "/models/unload": false, "/pause_generation": false, "/update_weights": false, "/update_weights_from_ipc": false,
 		"/send_weights_to_remote_instance": false, "/clear_hicache_storage_backend": false, "/vertex_generate": false,
+		"/load_lora_adapter_from_tensors": false, "/set_trace_level": false, "/hicache/storage-backend": false, "/hicache/storage-backend/clear": false, "/v1/loads": false,
+		"/abort_requests": false, "/weight_checker": false, "/fault_tolerance/apply": false,
 	} {
 		for r, status := range map[*rig]int{closedBy: 404, opened: map[bool]int{true: 200, false: 404}[open]} {
 			before := worker.Stats().Requests

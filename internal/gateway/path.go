@@ -189,6 +189,10 @@ func withoutTwin(path string) string {
 	return path
 }
 
+// lowered is the cleaned path in lower case, as workers read it to which no case
+// counts.
+func lowered(path string) string { return withoutTwin(strings.ToLower(path)) }
+
 // isComfyUI reports whether a path is one of ComfyUI's, which has each of them
 // under /api, too: limits on the one are on both.
 func isComfyUI(path string) bool {
@@ -204,6 +208,7 @@ var closed = routes(
 	"/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache", "/start_profile", "/stop_profile",
 	"/scale_elastic_ep", "/is_scaling_elastic_ep", "/v1/load_lora_adapter", "/v1/unload_lora_adapter",
 	"/init_weight_transfer_engine", "/start_weight_update", "/update_weights", "/finish_weight_update",
+	"/start_draft_weight_update", "/weight_checker", "/weight_info", "/get_world_size", "/abort_requests", "/fault_tolerance/*",
 	"/invocations", // any endpoint by another name
 	// SGLang
 	"/flush_cache", "/get_server_info", "/get_internal_state", "/set_internal_state", "/get_load", "/abort_request",
@@ -214,6 +219,9 @@ var closed = routes(
 	"/init_weights_update_group", "/destroy_weights_update_group", "/load_lora_adapter", "/unload_lora_adapter",
 	"/init_weights_send_group_for_remote_instance", "/send_weights_to_remote_instance", "/clear_hicache_storage_backend",
 	"/start_expert_distribution_record", "/stop_expert_distribution_record", "/dump_expert_distribution_record",
+	"/load_lora_adapter_from_tensors", "/weights_checker", "/set_trace_level", "/v1/loads", "/hicache/*", "/dumper/*",
+	"/add_external_corpus", "/remove_external_corpus", "/list_external_corpora",
+	"/remote_instance_transfer_engine_info", "/get_remote_instance_transfer_engine_info",
 	"/vertex_generate", // /generate by another name
 	// llama.cpp
 	"/slots", "/slots/*", "/lora-adapters", "/models/load", "/models/unload",

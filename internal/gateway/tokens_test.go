@@ -218,8 +218,8 @@ func TestOddAnswers(t *testing.T) {
 		{"status=204", "", 10, 1024},            // in no form that is read: what was reserved
 		{"gzip", "", 10, 1024},                  // likewise
 		{"gzip", `"stream":true,`, 10, 1024},    // likewise
-		{"garbage", "", 10, 0},                  // JSON by its name, and no output in it
-		{"garbage", `"stream":true,`, 10, 0},    // likewise
+		{"garbage", "", 10, 1024},               // JSON by its name alone: likewise
+		{"garbage", `"stream":true,`, 10, 0},    // events, and no output in them
 		{"no-done", `"stream":true,`, 10, 13},   // the usage was there
 		{"huge-line", `"stream":true,`, 10, 13}, //
 		{"trailers", `"stream":true,`, 10, 13},  //

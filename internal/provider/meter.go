@@ -295,7 +295,9 @@ func (m *Meter) OutputSoFar() int64 {
 
 // Usage returns what the answer used, once it has been read or given up: as the
 // worker reported it, else as it was estimated and counted, half by half. The
-// source is traffic.Reserved when the answer was in no form that is read.
+// source is traffic.Reserved when the answer was in no form that is read, or is a
+// body without a usage that turned out to be no JSON: nobody can say then how much
+// of it there was.
 func (m *Meter) Usage() traffic.Usage {
 	if m.kind == traffic.ComfyPrompt {
 		return traffic.Usage{Source: traffic.Reported} // a job has no tokens
@@ -311,7 +313,8 @@ func (m *Meter) Usage() traffic.Usage {
 	if t.input >= 0 || t.output >= 0 {
 		u.Source = traffic.Reported
 	}
-	if m.format == unread || m.background && u.Source == traffic.Counted {
+	unreadable := m.background || m.isBody() && m.doc.state == broken
+	if m.format == unread || unreadable && u.Source == traffic.Counted {
 		u.Source = traffic.Reserved
 	}
 	return u

@@ -206,6 +206,37 @@ func TestUnreadAnswers(t *testing.T) {
 	}
 }
 
+// TestUnreadableBodies checks that what is said to be JSON and is none is not
+// taken for an answer of nothing. A usage that came before is one all the same,
+// and a body that ends too early has what came of it.
+func TestUnreadableBodies(t *testing.T) {
+	const text, usage = `"choices":[{"message":{"content":"abcdefgh"}}]`, `"usage":{"prompt_tokens":1,"completion_tokens":2}`
+	reserved, reported := traffic.Usage{Input: 7, Source: traffic.Reserved}, traffic.Usage{Input: 1, Output: 2, Source: traffic.Reported}
+	written := reserved
+	written.Output = 2 // and counts for nothing
+	for body, want := range map[string]traffic.Usage{
+		"\ufeff{" + text + "," + usage + "}":                                  reserved,
+		`{"x":NaN,` + text + "," + usage + "}":                                reserved,
+		`{"x":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + "}": reserved,
+		"data: {" + text + "}\n\n":                                            reserved,
+		"{" + text + `,"x":NaN,` + usage + "}":                                written,
+		"{" + usage + "," + text + `,"x":NaN}`:                                {Input: 1, Output: 2, Source: traffic.Reported},
+		"{" + usage + "} x":                                                   reported,
+		"{" + text + `,"x":[`:                                                 {Input: 7, Output: 2, Source: traffic.Counted},
+		"":                                                                    {Input: 7, Source: traffic.Counted},
+		"null":                                                                {Input: 7, Source: traffic.Counted},
+	} {
+		var m Meter
+		m.Start(request(chatKind, false), http.Header{"Content-Type": {"application/json"}}, io.NopCloser(strings.NewReader(body)))
+		if seen, err := io.ReadAll(&m); string(seen) != body || err != nil {
+			t.Errorf("%.60q: the client sees %q, error %v", body, seen, err)
+		}
+		if got := m.Usage(); got != want {
+			t.Errorf("%.60q: usage %+v, want %+v", body, got, want)
+		}
+	}
+}
+
 // TestLive follows a stream piece by piece.
 func TestLive(t *testing.T) {
 	type step struct {

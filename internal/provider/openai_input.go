@@ -14,7 +14,7 @@ func (r *reading) openAIInput(kind traffic.Kind, field int) {
 	case traffic.ChatCompletions:
 		switch field {
 		case topMessages:
-			r.prose()
+			r.prompts = max(r.prose(), 1) // vLLM takes several conversations at a time
 		case topTools, topFunctions, topResponseFormat:
 			r.schema()
 		}

@@ -55,13 +55,17 @@ var pieceFields = jsonpeek.NewFields(
 
 // prose counts what a message, an item of input, a part of a content or a tool
 // call holds, or an array of them, or the text that stands in the place of one.
-func (r *reading) prose() {
+// It returns how many elements of such an array are arrays themselves.
+func (r *reading) prose() (lists int64) {
 	switch r.c.Kind() {
 	case jsonpeek.String:
 		r.text.Add(r.c.Text())
 	case jsonpeek.ArrayKind:
 		for a := r.c.Array(); a.Next(); {
-			if r.c.Kind() != jsonpeek.ObjectKind {
+			if kind := r.c.Kind(); kind != jsonpeek.ObjectKind {
+				if kind == jsonpeek.ArrayKind {
+					lists++
+				}
 				r.prose()
 				continue
 			}
@@ -75,6 +79,7 @@ func (r *reading) prose() {
 	default:
 		r.c.Skip()
 	}
+	return lists
 }
 
 // piece counts an object. One whose type is not textual is a media part, and

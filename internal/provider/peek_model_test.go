@@ -103,6 +103,15 @@ func modelRequest(e traffic.Endpoint, body []byte) (traffic.Ask, bool) {
 		}
 	case traffic.ChatCompletions:
 		r.prose(value("messages"))
+		if conversations, ok := value("messages").([]any); ok {
+			lists := int64(0)
+			for _, c := range conversations {
+				if _, ok := c.([]any); ok {
+					lists++
+				}
+			}
+			prompts = max(lists, 1)
+		}
 		schemas("tools", "functions", "response_format")
 	case traffic.Completions:
 		prompts = r.batch(value("prompt"))

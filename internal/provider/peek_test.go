@@ -79,6 +79,9 @@ func TestPeekAsk(t *testing.T) {
 		{"tools", chatKind, `{"tools":[{"type":"function", "function":{"name":"é"}}],"functions":[{}],"response_format":{"type":"text"}}`, ask{ascii: 45 + 4 + 15, other: 2}},
 		{"other input", chatKind, `{"prompt":"a","input":"b","instructions":"c","suffix":"d","text":{"format":{}},"metadata":{"a":"b"}}`, ask{}},
 
+		{"conversations", chatKind, `{"messages":[[{"role":"user","content":"ab"}],[{"role":"system","content":"c"},{"role":"user","content":"d"}]],"max_tokens":5}`, ask{ascii: 4, maximum: 10, answers: 2}},
+		{"one conversation in a list", chatKind, `{"messages":[[{"content":"ab"}]],"max_tokens":5}`, ask{ascii: 2, maximum: 5}},
+		{"conversations beside messages", chatKind, `{"messages":[{"content":"a"},[],{"content":"b"},[[{"content":"c"}]]],"max_tokens":5,"n":3}`, ask{ascii: 3, maximum: 30, answers: 6}},
 		{"prompt", textKind, `{"prompt":"Once upon","suffix":"end","max_tokens":5}`, ask{ascii: 12, maximum: 5}},
 		{"prompts", textKind, `{"prompt":["ab","cd","ef"],"max_tokens":5,"n":2}`, ask{ascii: 6, maximum: 30, answers: 6}},
 		{"ids", textKind, `{"prompt":[1,2,3,4],"max_tokens":5}`, ask{ids: 4, maximum: 5}},

@@ -20,7 +20,7 @@ func Route(method, cleanedPath string) traffic.Endpoint {
 		if isModelList(cleanedPath) {
 			e.Kind = traffic.ModelList
 		}
-	case http.MethodPost:
+	case http.MethodPost, http.MethodPut: // SGLang takes either
 		post(&e, cleanedPath)
 	}
 	return e
@@ -135,7 +135,7 @@ func googleKind(action string) (kind traffic.Kind, stream bool) {
 
 // openAIKind tells what the last segment of a path asks for, behind dir.
 func openAIKind(dir, last string) traffic.Kind {
-	if last == "completions" && strings.HasSuffix(dir, "/chat") {
+	if last == "completions" && strings.HasSuffix(dir, "/chat") || last == "batch" && strings.HasSuffix(dir, "/chat/completions") {
 		return traffic.ChatCompletions
 	}
 	if i := strings.LastIndexByte(dir, '/'); i >= 0 && (dir[i+1:] == "audio" || dir[i+1:] == "images") {
@@ -167,7 +167,7 @@ func openAIKind(dir, last string) traffic.Kind {
 		return traffic.Responses
 	case "moderations":
 		return traffic.Moderations
-	case "rerank", "score":
+	case "rerank", "reranking", "score":
 		return traffic.Rerank
 	}
 	return traffic.Other

@@ -35,8 +35,12 @@ var routes = []struct {
 	{"", "/images/variations", form(traffic.Images, "")},
 	{"", "/v1/moderations", of(traffic.OpenAI, traffic.Moderations)},
 	{"", "/rerank", of(traffic.OpenAI, traffic.Rerank)},
-	{"", "/v1/rerank", of(traffic.OpenAI, traffic.Rerank)},
 	{"", "/v2/rerank", of(traffic.OpenAI, traffic.Rerank)},
+	{"POST PUT", "/v1/rerank", of(traffic.OpenAI, traffic.Rerank)},
+	{"", "/v1/chat/completions/batch", of(traffic.OpenAI, traffic.ChatCompletions)},
+	{"", "/v1/completions/batch", of(traffic.OpenAI, traffic.Other)},
+	{"", "/reranking", of(traffic.OpenAI, traffic.Rerank)},
+	{"", "/v1/reranking", of(traffic.OpenAI, traffic.Rerank)},
 	{"", "/score", of(traffic.OpenAI, traffic.Rerank)},
 	{"", "/v1/score", of(traffic.OpenAI, traffic.Rerank)},
 	{"GET HEAD", "/v1/models", of(traffic.OpenAI, traffic.ModelList)},
@@ -59,7 +63,7 @@ var routes = []struct {
 
 	{"", "/v1/responses/resp_1", of(traffic.OpenAI, traffic.Other)},
 	{"GET", "/v1/responses/resp_1", of(traffic.OpenAI, traffic.Other)},
-	{"GET PUT post OPTIONS", "/v1/chat/completions", of(traffic.OpenAI, traffic.Other)},
+	{"GET PATCH post OPTIONS", "/v1/chat/completions", of(traffic.OpenAI, traffic.Other)},
 	{"", "/v1/models", of(traffic.OpenAI, traffic.Other)},
 	{"", "/v1/audio/speech/x", of(traffic.OpenAI, traffic.Other)},
 	{"", "/v1/audio/songs", of(traffic.OpenAI, traffic.Other)},
@@ -183,9 +187,9 @@ func FuzzRoute(f *testing.F) {
 		f.Add(tt.path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		for _, method := range []string{"GET", "POST"} {
+		for _, method := range []string{"GET", "POST", "PUT"} {
 			e := Route(method, path)
-			if e.Metered() && (method != "POST" || e.Dialect == traffic.Plain) || !strings.Contains(path, e.Model) ||
+			if e.Metered() && (method == "GET" || e.Dialect == traffic.Plain) || !strings.Contains(path, e.Model) ||
 				strings.Contains(e.Model, "/") || strings.Contains(e.Model, "%2F") || e.Stream && e.Dialect != traffic.Google || e.Form && !e.Metered() {
 				t.Errorf("%s %q is %+v", method, path, e)
 			}

@@ -17,6 +17,7 @@ func Unmetered() []string {
 		// Cohere's and Voyage's clients, and classifiers.
 		"/generate", "/generate_stream", "/invocations", "/completion", "/infill", "/embedding",
 		"/v2/models/*/infer", "/v2/models/*/generate", "/v1/chat", "/v2/chat", "/pooling", "/classify",
+		"/encode", "/v2/embed", "/inference/v1/generate",
 		// Of the dialects that are read.
 		"/v1/batches", "/v1/responses/compact", "/v1/threads/*/runs",
 		"/v1/complete", "/v1/messages/batches",
