@@ -218,7 +218,7 @@ func (x *exchange) cover() {
 	if output > x.covered {
 		x.raise(output)
 	}
-	if output > x.ceiling && x.rules.StopOnOverrun && x.asked.Ask.Stream {
+	if output > x.ceiling && x.rules.StopOnOverrun && x.asked.Ask.Stream && !x.meter.Closing() {
 		x.broken = errOverrun
 	}
 }

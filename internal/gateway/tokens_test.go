@@ -397,6 +397,95 @@ func TestOverrun(t *testing.T) {
 	})
 }
 
+// TestOverrunAtTheEnd has the usage at a stream's end say that it went beyond the
+// limit, which its text did not show: it is complete by then, and stays so.
+func TestOverrunAtTheEnd(t *testing.T) {
+	const limits = "rate_limiting: {default: {tokens_per_hour: 300}}\nestimate: {on_overrun: stop}"
+	for _, c := range []struct {
+		name, path, body, media string
+		events                  []string
+	}{
+		{
+			"chat", "/v1/chat/completions", prompt(40, `"stream":true,"max_tokens":10,"stream_options":{"include_usage":true},`), sse,
+			[]string{
+				event(8),
+				`data: {"choices":[{"delta":{},"finish_reason":"stop"}]}` + "\n\n",
+				`data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":4000}}` + "\n\n",
+				": a comment\n\n",
+				"data: [DONE]\n\n",
+			},
+		},
+		{
+			"chat, its usage beside the last choice", "/v1/chat/completions", prompt(40, `"stream":true,"max_tokens":10,`), sse,
+			[]string{
+				event(8),
+				`data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":4000}}` + "\n\n",
+				"data: [DONE]\n\n",
+			},
+		},
+		{
+			"responses", "/v1/responses", `{"stream":true,"input":"abcd"}`, sse,
+			[]string{"event: response.completed\ndata: " + `{"type":"response.completed","response":{"usage":{"input_tokens":1,"output_tokens":4000}}}` + "\n\n"},
+		},
+		{
+			"anthropic", "/v1/messages", prompt(40, `"stream":true,"max_tokens":10,`), sse,
+			[]string{
+				"event: message_delta\ndata: " + `{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":4000}}` + "\n\n",
+				"event: ping\ndata: " + `{"type":"ping"}` + "\n\n",
+				"event: message_stop\ndata: " + `{"type":"message_stop"}` + "\n\n",
+			},
+		},
+		{
+			"google", "/v1beta/models/m:streamGenerateContent?alt=sse", `{"contents":[{"parts":[{"text":"abcd"}]}]}`, sse,
+			[]string{`data: {"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":1,"candidatesTokenCount":4000}}` + "\n\n"},
+		},
+		{
+			"google, an array", "/v1beta/models/m:streamGenerateContent", `{"contents":[{"parts":[{"text":"abcd"}]}]}`, "application/json",
+			[]string{`[{"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":1,"candidatesTokenCount":4000}}`, "]"},
+		},
+		{
+			"ollama", "/api/chat", `{"messages":[{"role":"user","content":"abcd"}]}`, "application/x-ndjson",
+			[]string{`{"done":true,"prompt_eval_count":1,"eval_count":4000}` + "\n"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPuppet(t)
+			r := newRig(t, limits, p)
+			a := r.ask(r.client, "POST", c.path, c.body)
+			<-p.asked
+			p.headers(c.media)
+			resp := a.headers()
+			for _, e := range c.events {
+				p.says(e)
+				reads(t, resp.Body, e)
+			}
+			p.ends()
+			if rest := readAll(resp); rest.body != "" || rest.err != nil {
+				t.Errorf("behind the whole answer comes %q and %v", rest.body, rest.err)
+			}
+			if n := r.metric(`own_answers_total{code="rate_limit_exceeded"}`); n != 0 {
+				t.Errorf("%v answers were broken off", n)
+			}
+		})
+	}
+	t.Run("another choice goes on", func(t *testing.T) {
+		p := newPuppet(t)
+		r := newRig(t, limits, p)
+		a := r.ask(r.client, "POST", "/v1/chat/completions", prompt(40, `"stream":true,"max_tokens":10,"n":2,`))
+		<-p.asked
+		p.headers(sse)
+		resp := a.headers()
+		const first = `data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":400}}` + "\n\n"
+		p.says(first)
+		reads(t, resp.Body, first)
+		p.says(event(1))
+		if rest := readAll(resp); !strings.HasPrefix(rest.body, event(1)+`data: {"error"`) || rest.err == nil {
+			t.Errorf("the stream ends with %q and %v, want it cut", rest.body, rest.err)
+		}
+		<-p.gone
+	})
+}
+
 // TestRacesForTokens has many clients race for the tokens of a limit, each for
 // as many as it draws. What those are admitted with that are admitted never
 // exceeds the limit, and nobody is denied who would have fitted.

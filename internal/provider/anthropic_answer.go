@@ -49,6 +49,8 @@ func (f *found) anthropicEvent() (last bool) {
 			f.input, f.cached, f.writes = unreported, unreported, unreported
 		}
 		f.output = unreported // it comes as text, too, of which this would be the first
+	case "message_delta": // of the message itself, when it is complete
+		f.finished = true
 	case "message_stop", "error":
 		return true
 	}

@@ -35,6 +35,7 @@ type Meter struct {
 	array    arrayPlace
 	totals   totals
 	ended    bool
+	closing  bool  // the last documents say that no more text comes
 	sequence int64 // of the last event that had a number; unreported: none had
 	shape    shape // of a document of the stream
 }
@@ -73,7 +74,7 @@ func (m *Meter) Start(r *Request, header http.Header, body io.ReadCloser) {
 	m.doc.start(m.tree())
 	m.shape.start()
 	m.totals = totals{input: unreported, output: unreported, apart: m.dialect == traffic.Anthropic, parts: noNumbers}
-	m.ended, m.sequence = false, unreported
+	m.ended, m.closing, m.sequence = false, false, unreported
 }
 
 // formatOf tells how an answer is written.
@@ -177,14 +178,16 @@ func (m *Meter) next(p []byte) (n int, t sse.Token, usageOnly bool) {
 // here, and reports whether that is a usage alone.
 func (m *Meter) endDocument() (usageOnly bool) {
 	if f := &m.doc.found; m.doc.whole() {
-		m.ended = m.interpret(f) || m.ended
+		last := m.interpret(f)
+		m.ended = last || m.ended
+		m.closing = last || m.closes(f)
 		m.totals.add(f)
 		if f.sequence != unreported {
 			m.sequence = f.sequence
 		}
 		usageOnly = f.usage && f.noChoices
-	} else {
-		m.ended = m.ended || m.isDone()
+	} else if m.isDone() {
+		m.ended, m.closing = true, true
 	}
 	m.doc.start(m.doc.tree)
 	m.marker = 0
@@ -246,6 +249,26 @@ func (m *Meter) Ended() bool {
 	}
 	f := m.doc.found // of an event that may lack but its blank line
 	return m.interpret(&f)
+}
+
+// Closing reports whether the answer is said to be complete but for what ends
+// it, as its usage: there is nothing left to be saved by stopping it. Where text
+// follows all the same, of another choice, it is not.
+func (m *Meter) Closing() bool {
+	switch {
+	case m.isBody():
+		return m.doc.whole()
+	case !m.doc.whole():
+		return m.closing || m.isDone()
+	}
+	f := m.doc.found // of an event that may lack but its blank line
+	return m.interpret(&f) || m.closes(&f)
+}
+
+// closes reports whether a document, which was interpreted, says that no more
+// text comes, or says nothing where one before it did.
+func (m *Meter) closes(f *found) bool {
+	return f.finished || f.usage && f.noChoices || m.closing && weigh(f.answer()) == 0
 }
 
 // AtEventBoundary reports whether what was read so far is whole events, lines or

@@ -300,6 +300,36 @@ func TestLive(t *testing.T) {
 	}
 }
 
+// TestClosing follows a stream of two choices, byte by byte: it closes with what
+// says that a choice has ended, and goes on with the text of the other one.
+func TestClosing(t *testing.T) {
+	const text = `data: {"choices":[{"delta":{"content":"text"},"finish_reason":null}],"usage":null}`
+	var m Meter
+	m.Start(request(chatKind, false), http.Header{"Content-Type": {streamType}}, http.NoBody)
+	for n, s := range []struct {
+		piece   string
+		closing bool
+	}{
+		{text + "\n\n", false},
+		{`data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":null}`, true},
+		{"\n\n: a comment\n\ndata: {}\n\ndata: {\"cho\n\n", true},
+		{text, false},
+		{"\n\n" + text + "\n\n", false},
+		{`data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":9}}`, true},
+		{"\n\n", true},
+		{text + "\n\n", false},
+		{"data: [DONE]", true},
+		{"\n\n", true},
+	} {
+		for _, b := range []byte(s.piece) {
+			m.feed([]byte{b})
+		}
+		if m.Closing() != s.closing {
+			t.Errorf("step %d: closing is %v behind %q", n, m.Closing(), s.piece)
+		}
+	}
+}
+
 // TestSmallReads has small buffers, and bodies that end in each of the ways there
 // are.
 func TestSmallReads(t *testing.T) {

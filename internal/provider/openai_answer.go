@@ -13,11 +13,11 @@ import (
 // choices.
 var (
 	openAIBody     = newTree(openAIUsage(""), openAIChoices("message"), openAIOutput)
-	openAIChunk    = newTree(openAIUsage(""), openAIChoices("delta"), openAIFailure)
+	openAIChunk    = newTree(openAIUsage(""), openAIChoices("delta"), openAIEnd)
 	openAIResponse = newTree(openAIUsage("response."), openAIDelta)
 	openAIScores   = newTree(openAIUsage(""), openAIBilled)
 	openAIHeard    = newTree(openAIUsage(""), []wanted{{"text", wantText}})
-	openAIMedia    = newTree(openAIUsage(""), openAIChoices("delta"), openAIFailure, openAIDelta)
+	openAIMedia    = newTree(openAIUsage(""), openAIChoices("delta"), openAIEnd, openAIDelta)
 )
 
 // openAITree returns what is wanted of an answer's documents.
@@ -87,8 +87,8 @@ var openAIBilled = []wanted{
 	{"meta.billed_units.total_tokens", wantInput},
 }
 
-// openAIFailure is what is wanted of an event that tells of a failure.
-var openAIFailure = []wanted{{"error", wantError}}
+// openAIEnd is what is wanted of an event that tells of a failure, or of an end.
+var openAIEnd = []wanted{{"error", wantError}, {"choices[].finish_reason", wantFinish}}
 
 // openAIDelta is what is wanted of the events of a response beside its usage.
 var openAIDelta = []wanted{
