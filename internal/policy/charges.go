@@ -15,7 +15,9 @@ type Need struct {
 }
 
 // Need estimates what the request needs. A request whose path is not metered
-// needs itself and a place in flight, a list of models itself alone.
+// needs itself and a place in flight, a list of models itself alone. Of what
+// shows at the end of the answer only it is never nothing: a charge of none
+// passes whatever the limit, and so would go on where the limit is long spent.
 func (p *Policy) Need(c *traffic.Caller, a *traffic.Ask) Need {
 	var n Need
 	n.Amounts[penstock.Requests], n.Least[penstock.Requests] = 1, 1
@@ -25,16 +27,20 @@ func (p *Policy) Need(c *traffic.Caller, a *traffic.Ask) Need {
 	if !a.Metered() {
 		return n
 	}
+	input := a.Input
+	if a.Kind != traffic.ComfyPrompt {
+		input = max(input, 1) // of what was not seen, such as a recording or what the worker remembers
+	}
 	output, least := p.output(c, a)
 	set := func(to *penstock.Amounts, input, output int64) {
 		input, output = min(input, penstock.MaxAmount/2), min(output, penstock.MaxAmount/2)
 		to[penstock.InputTokens], to[penstock.OutputTokens], to[penstock.Tokens] = input, output, input+output
 	}
-	set(&n.Amounts, a.Input, output)
+	set(&n.Amounts, input, output)
 	set(&n.Least, a.LeastInput, least)
 	if p.money {
 		price, _ := p.prices.Of(a.Model)
-		n.Amounts[penstock.Cost] = price.Cost(traffic.Usage{Input: a.Input, Output: output})
+		n.Amounts[penstock.Cost] = price.Cost(traffic.Usage{Input: input, Output: output})
 		n.Least[penstock.Cost] = cheapest(price).Cost(traffic.Usage{Input: a.LeastInput, Output: least})
 	}
 	return n
@@ -50,8 +56,12 @@ func cheapest(p pricing.Price) pricing.Price {
 
 // output is how many output tokens are reserved, and how many are the least. It
 // is never none of an endpoint that generates: some workers take a maximum of 0
-// for no maximum, and a charge of none passes whatever the limit.
+// for no maximum.
 func (p *Policy) output(c *traffic.Caller, a *traffic.Ask) (reserve, least int64) {
+	switch a.Kind {
+	case traffic.Speech, traffic.Transcriptions, traffic.Images:
+		return 1, 0 // some models report output of these, too
+	}
 	if !a.Generates() {
 		return 0, 0
 	}
