@@ -194,17 +194,34 @@ func ofUsage(u penstock.Unit) bool {
 }
 
 // Standing appends to dst charges of nothing on every limit of the caller's
-// plan, to look at how it stands; a nil caller is what all share.
+// plan, to look at how it stands; a nil caller is what all share: global, then
+// what has one counter for all, in the order of the file. There are no shadows
+// among those.
 func (p *Policy) Standing(dst []penstock.Charge, c *traffic.Caller) []penstock.Charge {
-	g, key := p.global, globalKey
 	if c != nil {
-		g, key = p.planOf(c).group, c.ID
-	}
-	if g == nil {
+		if g := p.planOf(c).group; g != nil {
+			for i := range g.rules {
+				dst = append(dst, penstock.Charge{Key: c.ID, Limits: g.limits, Index: i, Keep: c.Listed})
+			}
+		}
 		return dst
 	}
-	for i := range g.rules {
-		dst = append(dst, penstock.Charge{Key: key, Limits: g.limits, Index: i, Keep: c == nil || c.Listed})
+	shared := func(g *group) {
+		if g == nil || !g.one {
+			return
+		}
+		for i := range g.rules {
+			if !g.rules[i].Shadow {
+				dst = append(dst, penstock.Charge{Key: g.handle.Key(), Limits: g.limits, Index: i, Handle: g.handle, Keep: true})
+			}
+		}
+	}
+	shared(p.global)
+	for i := range p.models {
+		shared(p.models[i].group)
+	}
+	for i := range p.rules {
+		shared(p.rules[i].group)
 	}
 	return dst
 }
