@@ -62,7 +62,11 @@ func check(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	printUnmetered(stdout, p)
-	_, err = fmt.Fprintf(stdout, "\n%s is valid.\n", rest[0])
+	workers := ""
+	if len(c.Workers) == 0 {
+		workers = " It names no workers: serve needs --worker-urls."
+	}
+	_, err = fmt.Fprintf(stdout, "\n%s is valid.%s\n", rest[0], workers)
 	return err
 }
 

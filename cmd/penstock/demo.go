@@ -66,6 +66,9 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) e
 		}
 		o.Trace, err = standin.ReadTrace(f)
 		_ = f.Close()
+		if err == nil && len(o.Trace) == 0 {
+			err = errors.New("the trace has no requests; they follow the line of column names, one a line")
+		}
 		if err != nil {
 			return usageError{fmt.Errorf("--trace: %w", err)}
 		}

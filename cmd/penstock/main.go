@@ -1,4 +1,4 @@
-// Command penstock meters requests, tokens and concurrency into AI inference
+// Command penstock meters requests, tokens, money and concurrency into AI inference
 // servers. See penstock help.
 package main
 

@@ -15,7 +15,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/telemetry"
 )
 
-const usage = `penstock meters requests, tokens and concurrency into AI inference servers.
+const usage = `penstock meters requests, tokens, money and concurrency into AI inference servers.
 
   penstock serve --config penstock.yaml   run the gateway
   penstock check penstock.yaml            validate a configuration and print its rules

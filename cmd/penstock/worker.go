@@ -44,8 +44,18 @@ func worker(ctx context.Context, args []string, stdout io.Writer) error {
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%q belongs to no flag", rest[0])
 	}
-	if err == nil && o.Capacity < 1 {
+	switch {
+	case err != nil:
+	case o.Capacity < 1:
 		err = fmt.Errorf("--capacity is %d: a worker runs at least one request", o.Capacity)
+	case o.MaxRunning < 0:
+		err = fmt.Errorf("--max-running is %d: a worker runs at least one request; 0 is four times the capacity", o.MaxRunning)
+	case min(o.FirstToken, o.PerInputToken, o.PerOutputToken, o.JobTime) < 0:
+		err = errors.New("--first-token, --per-input-token, --per-token and --job-time: no time is below 0")
+	case !(o.BytesPerToken >= 0) || o.BytesPerToken > 1024:
+		err = fmt.Errorf("--bytes-per-token is %v: write a number up to 1024, such as 3.5; 0 is 4", o.BytesPerToken)
+	case !(o.FaultProbability >= 0 && o.FaultProbability <= 1):
+		err = fmt.Errorf("--fault-probability is %v: a share is from 0 to 1", o.FaultProbability)
 	}
 	if err != nil {
 		return usageError{err}

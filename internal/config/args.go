@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 )
 
 // List is a flag.Value of several words: --name a b c, as often as one likes.
@@ -70,11 +71,36 @@ func ParseArgs(fs *flag.FlagSet, args []string) (rest []string, err error) {
 		}
 		for _, w := range words {
 			if err := fs.Set(name, w); err != nil {
-				return nil, fmt.Errorf("--%s: %w", name, err)
+				return nil, fmt.Errorf("--%s: %w", name, refused(f, w, err))
 			}
 		}
 	}
 	return rest, nil
+}
+
+// refused says what a flag of the standard library's kinds expects, whose own
+// errors do not.
+func refused(f *flag.Flag, word string, err error) error {
+	getter, ok := f.Value.(flag.Getter)
+	if !ok {
+		return err
+	}
+	expected := ""
+	switch getter.Get().(type) {
+	case bool:
+		expected = "true or false"
+	case int:
+		expected = "a whole number"
+	case uint64:
+		expected = "a whole number, 0 or more"
+	case float64:
+		expected = "a number such as 0.5"
+	case time.Duration:
+		expected = "a duration such as 30s, 150ms or 1h30m"
+	default:
+		return err
+	}
+	return fmt.Errorf("expected %s, got %s", expected, shown(word))
 }
 
 // valuesOf takes the words that are the value of f from the front of args.

@@ -2,7 +2,9 @@ package config
 
 import (
 	"crypto/sha256"
+	"maps"
 	"regexp"
+	"slices"
 )
 
 // keyID is what a key's given name looks like: fit for a metric's label.
@@ -147,9 +149,22 @@ func (k keyring) refer(s secretText) (Key, bool) {
 	key = Key{Digest: digest}
 	if id, listed := k.id[digest]; listed {
 		key = k.byID[id]
+	} else if ok {
+		s.warnOfID(k.byID)
 	}
 	key.Line = s.node.Line
 	return key, ok
+}
+
+// warnOfID warns of a key that looks like an id that was meant. The first few
+// are looked at: where there are many they are keys.
+func (s secretText) warnOfID(ids map[string]Key) {
+	if s.r.strangers++; s.r.strangers > maxListed {
+		return
+	}
+	if id := nearest(s.text, slices.Sorted(maps.Keys(ids))); id != "" {
+		s.r.warn(s.place(), s.path, "no key of auth.keys has this id, so that it is taken for a key itself; did you mean %s?", id)
+	}
 }
 
 // keySet finds keys that are listed twice in a section, however written.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"math"
 	"math/bits"
 	"slices"
@@ -23,6 +24,16 @@ func (r *reader) check(c *Config) {
 func (r *reader) checkListen(c *Config) {
 	if sameSocket(c.Listen, c.AdminListen) {
 		r.failAt(r.given("admin_listen", "listen"), "listen and admin_listen are the same address: give the admin port another one")
+	}
+	for i := range c.Workers {
+		path := fmt.Sprintf("workers[%d]", i)
+		switch u := c.Workers[i].URL; {
+		case len(r.errors.list) > 0: // the list may lack some
+		case isSelf(u, c.Listen):
+			r.failAt(path, "penstock itself listens on %s (listen), so that each request would go round without end: name the worker's own address", u.Host)
+		case isSelf(u, c.AdminListen):
+			r.failAt(path, "penstock itself listens on %s (admin_listen): name the worker's own address", u.Host)
+		}
 	}
 	if !isLoopback(c.AdminListen) && c.Admin.Token == "" && !r.has("admin.token") {
 		r.failAt("admin_listen", "not a loopback address, so admin.token must say who may use it")

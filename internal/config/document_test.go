@@ -199,6 +199,49 @@ func TestTrustedProxies(t *testing.T) {
 	}
 }
 
+// TestWorkerIsSelf: penstock is not its own worker, however its address is
+// written; another machine's worker may have the same port.
+func TestWorkerIsSelf(t *testing.T) {
+	tests := []struct{ listen, worker, want string }{
+		{"127.0.0.1:5000", "http://127.0.0.1:5000", "listen"},
+		{"127.0.0.1:5000", "http://localhost:5000/v1", "listen"},
+		{":5000", "http://127.0.0.1:5000", "listen"},
+		{"[::]:5000", "http://[::1]:5000", "listen"},
+		{"0.0.0.0:80", "http://localhost", "listen"},
+		{"localhost:443", "https://localhost", "listen"},
+		{"10.0.0.7:5000", "http://10.0.0.7:5000", "listen"},
+		{"gw:5000", "http://gw:5000", "listen"},
+		{":5000", "http://localhost:3001", "admin_listen"},
+		{"127.0.0.1:5000", "http://127.0.0.1:5001", ""},
+		{"127.0.0.1:5000", "http://127.0.0.2:5000", ""},
+		{":5000", "http://10.0.0.7:5000", ""},
+		{":5000", "http://w1:5000", ""},
+		{"127.0.0.1:0", "http://127.0.0.1:5000", ""},
+	}
+	for _, tt := range tests {
+		file, err := "p.yaml:2:11: workers[0]: ", error(nil)
+		for _, parse := range []func() error{
+			func() error {
+				_, _, err := Parse("p.yaml", []byte("listen: \""+tt.listen+"\"\nworkers: [\""+tt.worker+"\"]\n"), Flags{}, noEnv)
+				return err
+			},
+			func() error {
+				file = "--worker-urls: "
+				_, _, err := Parse("p.yaml", []byte("listen: \""+tt.listen+"\"\nworkers: [http://w9]\n"), Flags{WorkerURLs: []string{tt.worker}}, noEnv)
+				return err
+			},
+		} {
+			if err = parse(); tt.want == "" {
+				if err != nil {
+					t.Errorf("%s, worker %s: %v", tt.listen, tt.worker, err)
+				}
+			} else if err == nil || !strings.HasPrefix(err.Error(), file+"penstock itself listens on ") || !strings.Contains(err.Error(), "("+tt.want+")") {
+				t.Errorf("%s, worker %s: %v, want %s that it is %s", tt.listen, tt.worker, err, file, tt.want)
+			}
+		}
+	}
+}
+
 func TestListenBoth(t *testing.T) {
 	const same = "listen and admin_listen are the same address: give the admin port another one"
 	tests := []struct {

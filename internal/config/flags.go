@@ -123,6 +123,7 @@ func (r *reader) flags(f Flags, c *Config) {
 	c.Workers = nil
 	seen := workerSet{}
 	for i, s := range f.WorkerURLs {
+		r.places[fmt.Sprintf("workers[%d]", i)] = place{flag: "--worker-urls"}
 		if u, err := seen.parse(s); err != nil {
 			r.fail(place{flag: "--worker-urls"}, "", "word %d: %v", i+1, err)
 		} else {

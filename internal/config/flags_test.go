@@ -183,6 +183,10 @@ func newTestFlags() (fs *flag.FlagSet, list *List, n *int, b *bool) {
 	fs.SetOutput(io.Discard)
 	list = new(List)
 	fs.Var(list, "list", "words")
+	fs.Uint64("u", 0, "a number from 0 on")
+	fs.Float64("f", 0, "a fraction")
+	fs.Duration("d", 0, "a duration")
+	fs.Func("own", "says itself what it expects", func(string) error { return errors.New("expected something else") })
 	return fs, list, fs.Int("n", 0, "a number"), fs.Bool("b", false, "a bool")
 }
 
@@ -198,8 +202,14 @@ func TestParseArgs(t *testing.T) {
 		{"--list=a b", "[a] 0 false [b]"},
 		{"-- --n -5", "[] 0 false [--n -5]"},
 		{"-5 x", "[] 0 false [-5 x]"},
-		{"--n x", `--n: parse error`},
-		{"--b=maybe", `--b: parse error`},
+		{"--n x", `--n: expected a whole number, got x`},
+		{"--n 99999999999999999999", `--n: expected a whole number, got 99999999999999999999`},
+		{"--b=maybe", `--b: expected true or false, got maybe`},
+		{"--u -1", `--u: expected a whole number, 0 or more, got -1`},
+		{"--f half", `--f: expected a number such as 0.5, got half`},
+		{"--d 5", `--d: expected a duration such as 30s, 150ms or 1h30m, got 5`},
+		{"--d=\x00", `--d: expected a duration such as 30s, 150ms or 1h30m, got "\x00"`},
+		{"--own x", `--own: expected something else`},
 		{"--n", "--n: needs a value"},
 		{"--n -x", "--n: needs a value"},
 	}

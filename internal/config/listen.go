@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"strings"
 )
@@ -53,6 +54,18 @@ func isLoopback(address string) bool {
 	host, _, _ := net.SplitHostPort(address)
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// isSelf reports whether who asks a worker at u asks who listens at an address:
+// where both are the same, or u is of this machine alone.
+func isSelf(u *url.URL, listen string) bool {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	at := net.JoinHostPort(u.Hostname(), port)
+	host, _, _ := net.SplitHostPort(listen)
+	return (host == u.Hostname() || isLoopback(at)) && sameSocket(at, listen)
 }
 
 // sameSocket reports whether two addresses cannot both be listened on.

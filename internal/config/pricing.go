@@ -16,8 +16,7 @@ func (r *reader) pricing(m *mapping, p *Pricing) {
 			sub.price(&price)
 			sub.done()
 		}
-		if problem := modelProblem(e.key); problem != "" {
-			e.name.fail("%s", problem)
+		if !e.name.isModel(e.key) {
 			continue
 		}
 		p.Models = append(p.Models, ModelPrice{e.key, price, e.name.node.Line})

@@ -134,8 +134,7 @@ func (r *reader) perModel(m *mapping, c *RateLimiting) {
 		r.places[e.path] = e.name.place()
 		limits := e.limits(false, nil)
 		r.tiers = append(r.tiers, tier{path: e.path, own: limits, plan: limits})
-		if problem := modelProblem(e.key); problem != "" {
-			e.name.fail("%s", problem)
+		if !e.name.isModel(e.key) {
 			continue
 		}
 		c.PerModel.Models = append(c.PerModel.Models, ModelLimits{e.key, limits, e.name.node.Line})
@@ -172,6 +171,20 @@ func modelProblem(name string) string {
 		return "a space before or after the name: no model is called that"
 	}
 	return ""
+}
+
+// isModel reports whether a name or glob, which stands at v, may be a model's.
+// If not, it has said so; of one that looks like another kind of pattern, as
+// which it would match nothing, it warns.
+func (v value) isModel(name string) bool {
+	if problem := modelProblem(name); problem != "" {
+		v.fail("%s", problem)
+		return false
+	}
+	if i := strings.IndexAny(name, `?[]{}|^$\`); i >= 0 {
+		v.r.warn(v.place(), v.path, "the %c is taken as it is written: only * stands for other letters", name[i])
+	}
+	return true
 }
 
 // window.size lies between these. A limit's counter goes by its name, so a

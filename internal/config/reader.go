@@ -21,6 +21,7 @@ type reader struct {
 	tiers            []tier // every set of limits
 	keys             keyring
 	turns            []string // the paths of every class and weight
+	strangers        int      // keys outside auth.keys that are not listed there
 }
 
 // fail reports an error at p.

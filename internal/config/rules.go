@@ -108,13 +108,7 @@ func (r *reader) match(m *mapping, to *Match) {
 		}
 		return list
 	}
-	to.Models = texts("model", func(s scalar) bool {
-		problem := modelProblem(s.text)
-		if problem != "" {
-			s.fail("%s", problem)
-		}
-		return problem == ""
-	})
+	to.Models = texts("model", func(s scalar) bool { return s.isModel(s.text) })
 	for _, item := range m.oneOrMore("path") {
 		if p, ok := item.pathPattern(); ok {
 			to.Paths = append(to.Paths, p)

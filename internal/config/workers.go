@@ -145,14 +145,9 @@ func (m *mapping) servedModels() (models []string) {
 	}
 	for _, item := range items {
 		s, ok := item.text()
-		if !ok {
-			continue
+		if ok && s.isModel(s.text) {
+			models = append(models, s.text)
 		}
-		if problem := modelProblem(s.text); problem != "" {
-			s.fail("%s", problem)
-			continue
-		}
-		models = append(models, s.text)
 	}
 	return models
 }

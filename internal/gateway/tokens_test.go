@@ -102,6 +102,49 @@ func TestNothingReserved(t *testing.T) {
 	}
 }
 
+// TestSpentLimits checks that a limit that is used up lets nothing more pass,
+// also of what has no text that was seen before it runs: what a worker keeps from
+// before (previous_response_id), fields that are its own, recordings.
+func TestSpentLimits(t *testing.T) {
+	const usage = `{"usage":{"prompt_tokens":3,"completion_tokens":4,"input_tokens":3,"output_tokens":4}}`
+	const form = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b--\r\n"
+	for name, c := range map[string]struct{ unit, path, body string }{
+		"a response that goes on":   {"input_tokens", "/v1/responses", `{"previous_response_id":"resp_1"}`},
+		"no messages":               {"input_tokens", "/v1/chat/completions", `{"messages":[],"documents":[{"text":"xxxx"}]}`},
+		"nothing to embed":          {"input_tokens", "/v1/embeddings", `{"input":[]}`},
+		"nothing to embed, all":     {"tokens", "/v1/embeddings", `{"input":[]}`},
+		"nothing to embed, money":   {"cost", "/v1/embeddings", `{"input":[]}`},
+		"a recording":               {"input_tokens", "/v1/audio/transcriptions", form},
+		"a recording's text":        {"output_tokens", "/v1/audio/transcriptions", form},
+		"an image that is made":     {"output_tokens", "/v1/images/generations", `{"prompt":"xxxx"}`},
+		"an image, by what it says": {"input_tokens", "/v1/images/generations", `{"prompt":""}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked atomic.Int64
+			worker := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked.Add(1)
+				w.Header().Set("Content-Type", "application/json")
+				fmt.Fprint(w, usage)
+			})
+			amount := "3"
+			if c.unit == "cost" {
+				amount = "0.000001"
+			}
+			r := newRig(t, "rate_limiting: {default: {"+c.unit+"_per_hour: "+amount+"}}", worker)
+			contentType := "application/json"
+			if c.body == form {
+				contentType = "multipart/form-data; boundary=b"
+			}
+			if a := r.send("POST", c.path, c.body, "Content-Type", contentType); a.status != 200 {
+				t.Fatalf("the first is answered %d: %s", a.status, a.body)
+			}
+			if a := r.send("POST", c.path, c.body, "Content-Type", contentType); a.status != 429 || asked.Load() != 1 {
+				t.Errorf("with the limit used up the next is answered %d, and the worker was asked %d times; want 429 and once", a.status, asked.Load())
+			}
+		})
+	}
+}
+
 // TestNoMaximumIsNoDenial sends a request without max_tokens to a limit that is
 // smaller than what such a one is taken for.
 func TestNoMaximumIsNoDenial(t *testing.T) {

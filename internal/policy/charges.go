@@ -15,7 +15,9 @@ type Need struct {
 }
 
 // Need estimates what the request needs. A request whose path is not metered
-// needs itself and a place in flight, a list of models itself alone.
+// needs itself and a place in flight, a list of models itself alone. Of what
+// shows at the end of the answer only it is never nothing: a charge of none
+// passes whatever the limit, and so would go on where the limit is long spent.
 func (p *Policy) Need(c *traffic.Caller, a *traffic.Ask) Need {
 	var n Need
 	n.Amounts[penstock.Requests], n.Least[penstock.Requests] = 1, 1
@@ -25,16 +27,20 @@ func (p *Policy) Need(c *traffic.Caller, a *traffic.Ask) Need {
 	if !a.Metered() {
 		return n
 	}
+	input := a.Input
+	if a.Kind != traffic.ComfyPrompt {
+		input = max(input, 1) // of what was not seen, such as a recording or what the worker remembers
+	}
 	output, least := p.output(c, a)
 	set := func(to *penstock.Amounts, input, output int64) {
 		input, output = min(input, penstock.MaxAmount/2), min(output, penstock.MaxAmount/2)
 		to[penstock.InputTokens], to[penstock.OutputTokens], to[penstock.Tokens] = input, output, input+output
 	}
-	set(&n.Amounts, a.Input, output)
+	set(&n.Amounts, input, output)
 	set(&n.Least, a.LeastInput, least)
 	if p.money {
 		price, _ := p.prices.Of(a.Model)
-		n.Amounts[penstock.Cost] = price.Cost(traffic.Usage{Input: a.Input, Output: output})
+		n.Amounts[penstock.Cost] = price.Cost(traffic.Usage{Input: input, Output: output})
 		n.Least[penstock.Cost] = cheapest(price).Cost(traffic.Usage{Input: a.LeastInput, Output: least})
 	}
 	return n
@@ -50,8 +56,12 @@ func cheapest(p pricing.Price) pricing.Price {
 
 // output is how many output tokens are reserved, and how many are the least. It
 // is never none of an endpoint that generates: some workers take a maximum of 0
-// for no maximum, and a charge of none passes whatever the limit.
+// for no maximum.
 func (p *Policy) output(c *traffic.Caller, a *traffic.Ask) (reserve, least int64) {
+	switch a.Kind {
+	case traffic.Speech, traffic.Transcriptions, traffic.Images:
+		return 1, 0 // some models report output of these, too
+	}
 	if !a.Generates() {
 		return 0, 0
 	}
@@ -184,17 +194,34 @@ func ofUsage(u penstock.Unit) bool {
 }
 
 // Standing appends to dst charges of nothing on every limit of the caller's
-// plan, to look at how it stands; a nil caller is what all share.
+// plan, to look at how it stands; a nil caller is what all share: global, then
+// what has one counter for all, in the order of the file. There are no shadows
+// among those.
 func (p *Policy) Standing(dst []penstock.Charge, c *traffic.Caller) []penstock.Charge {
-	g, key := p.global, globalKey
 	if c != nil {
-		g, key = p.planOf(c).group, c.ID
-	}
-	if g == nil {
+		if g := p.planOf(c).group; g != nil {
+			for i := range g.rules {
+				dst = append(dst, penstock.Charge{Key: c.ID, Limits: g.limits, Index: i, Keep: c.Listed})
+			}
+		}
 		return dst
 	}
-	for i := range g.rules {
-		dst = append(dst, penstock.Charge{Key: key, Limits: g.limits, Index: i, Keep: c == nil || c.Listed})
+	shared := func(g *group) {
+		if g == nil || !g.one {
+			return
+		}
+		for i := range g.rules {
+			if !g.rules[i].Shadow {
+				dst = append(dst, penstock.Charge{Key: g.handle.Key(), Limits: g.limits, Index: i, Handle: g.handle, Keep: true})
+			}
+		}
+	}
+	shared(p.global)
+	for i := range p.models {
+		shared(p.models[i].group)
+	}
+	for i := range p.rules {
+		shared(p.rules[i].group)
 	}
 	return dst
 }

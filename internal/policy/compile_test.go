@@ -253,6 +253,12 @@ func TestPrecheck(t *testing.T) {
 func TestStanding(t *testing.T) {
 	p := limitsOnly(t, `
   default: {requests_per_minute: 60, tokens_per_minute: 1000}
+  per_model: {scope: all, models: {big: {requests_per_minute: 5}}}
+  rules:
+    - {name: mine, per: [caller], limit: {requests: 1, per: 1m}}
+    - {name: ours, limit: {tokens: 900, per: 1m}, candidate: 800}
+    - {name: tried, limit: {tokens: 700, per: 1m}, mode: shadow}
+    - {name: late, match: {path: /v1/batches}, priority: bulk}
   global: {requests_per_second: 100}
 `)
 	for _, tt := range []struct {
@@ -262,7 +268,7 @@ func TestStanding(t *testing.T) {
 	}{
 		{named("alice"), []string{"default.requests_per_minute", "default.tokens_per_minute"}, true},
 		{visitor(), []string{"default.requests_per_minute", "default.tokens_per_minute"}, false},
-		{nil, []string{"global.requests_per_second"}, true},
+		{nil, []string{"global.requests_per_second", "per_model.big.requests_per_minute", "rules.ours"}, true},
 	} {
 		var got []string
 		charges := p.Standing(nil, tt.caller)

@@ -29,7 +29,7 @@ pricing:
 		{"the default", "cost_per_day: 5", chat("unheard-of", 1000, 100), 10_000_000 + 2_000_000, 32 * 10_000},
 		{"stated", "cost_per_day: 5", chat("mine-7b", 1000, 100), 1_000_000 + 200_000, 32 * 500},
 		{"free", "cost_per_day: 5", chat("free", 1000, 100), 0, 0},
-		{"rounded up once", "cost_per_day: 5", chat("mine-7b", 0, 1), 2_000, 0},
+		{"the least there is", "cost_per_day: 5", chat("mine-7b", 0, 1), 1_000 + 2_000, 0},
 		{"no limit counts it", "tokens_per_day: 5", chat("mine-7b", 1000, 100), 0, 0},
 		{"not metered", "cost_per_day: 5", of(traffic.Other), 0, 0},
 	}

@@ -86,6 +86,38 @@ func TestNeed(t *testing.T) {
 	}
 }
 
+// TestNeedOfNothing: what will show at the end of the answer only is taken to be a
+// token at the least, so that a limit that is spent denies it.
+func TestNeedOfNothing(t *testing.T) {
+	p, err := New(parse(t, "estimate: {output: 1000}"), NewLearned())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[traffic.Kind]struct{ input, output int64 }{
+		traffic.ChatCompletions: {1, 1000},
+		traffic.Responses:       {1, 1000},
+		traffic.Embeddings:      {1, 0},
+		traffic.Rerank:          {1, 0},
+		traffic.Transcriptions:  {1, 1},
+		traffic.Images:          {1, 1},
+		traffic.Speech:          {1, 1},
+		traffic.ComfyPrompt:     {0, 0}, // a job is a request
+		traffic.ModelList:       {0, 0},
+		traffic.CountTokens:     {0, 0},
+		traffic.Other:           {0, 0},
+	} {
+		a := of(kind)
+		a.MaxOutput = -1
+		n := p.Need(named("alice"), a)
+		if in, out, both := n.Amounts[penstock.InputTokens], n.Amounts[penstock.OutputTokens], n.Amounts[penstock.Tokens]; in != want.input || out != want.output || both != in+out {
+			t.Errorf("kind %d: %d of input and %d of output, together %d; want %d and %d", kind, in, out, both, want.input, want.output)
+		}
+		if n.Least[penstock.Tokens] != 0 {
+			t.Errorf("kind %d: at the least %d tokens, want 0", kind, n.Least[penstock.Tokens])
+		}
+	}
+}
+
 // TestNeedBounds: however large the numbers of a request are, they add up to
 // what a store counts.
 func TestNeedBounds(t *testing.T) {

@@ -400,7 +400,7 @@ func Test16(t *testing.T) {
 
 // TestGlobal: what all share has the documents' own answer.
 func TestGlobal(t *testing.T) {
-	const text = "rate_limiting:\n  global: {requests_per_minute: 2}\n"
+	const text = "rate_limiting:\n  global: {requests_per_minute: 2}\n  rules: [{name: ours, limit: {requests: 8, per: 1m}}]\n"
 	r := start(t, text)
 	r.set(noon())
 	for i, address := range []string{"192.0.2.1", "192.0.2.2"} {
@@ -414,7 +414,9 @@ func TestGlobal(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.wantBody("in the dialect", r.chat("m", 1, 1), `{"error":{"message":"Rate limit exceeded. Please retry after 61 seconds.","type":"rate_limit_error","code":"rate_limit_exceeded","retry_after":61,"current_count":3,"limit":2}}`)
-	if got := r.metric(`penstock_rate_limit_usage_ratio{key="all",rule="global.requests_per_minute"}`); got != "1" {
-		t.Errorf("%s of the limit is used", got)
+	for rule, want := range map[string]string{"global.requests_per_minute": "1", "rules.ours": "0.25"} {
+		if got := r.metric(`penstock_rate_limit_usage_ratio{key="all",rule="` + rule + `"}`); got != want {
+			t.Errorf("%s of %s is used, want %s", got, rule, want)
+		}
 	}
 }

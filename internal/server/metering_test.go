@@ -117,3 +117,23 @@ rate_limiting:
 		}
 	}
 }
+
+// TestUnmeteredPaths: what passes unread shows under its path wherever the
+// configuration names that.
+func TestUnmeteredPaths(t *testing.T) {
+	r := start(t, `
+routes: {allow: [/slots]}
+rate_limiting:
+  per_endpoint: [{path: /a, limits: {requests_per_hour: 100}}, {path: "/glob/*", limits: {requests_per_hour: 100}}]
+  rules: [{name: b, match: {path: [/b, /c]}, limit: {requests: 100, per: 1h}}]
+  bypass: {paths: [/d]}
+`)
+	for _, path := range []string{"/slots", "/a", "/b", "/c", "/d", "/e", "/glob/e"} {
+		r.ask("POST", path, "{}")
+	}
+	for path, want := range map[string]string{"/slots": "1", "/a": "1", "/b": "1", "/c": "1", "/d": "1", "other": "2", "/glob/*": ""} {
+		if got := r.metric(`penstock_unmetered_total{path="` + path + `"}`); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}

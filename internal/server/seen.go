@@ -129,7 +129,8 @@ func (s *Server) debt() map[string]int64 {
 	return debt
 }
 
-// mostShown is how many listed callers' usage is shown.
+// mostShown is how many listed callers' usage is shown, and of how many limits
+// that all share.
 const mostShown = 100
 
 // usage is the share that is used of what the listed callers' plans and all
@@ -139,7 +140,8 @@ func (s *Server) usage() (usage []telemetry.Usage) {
 	p, callers := s.policy, s.callers
 	s.mu.Unlock()
 	show := func(c *traffic.Caller, key string) {
-		d, err := s.limiter.Look(context.Background(), p.Standing(nil, c)...)
+		charges := p.Standing(nil, c)
+		d, err := s.limiter.Look(context.Background(), charges[:min(len(charges), mostShown)]...)
 		if err != nil {
 			return // counted where requests meet it
 		}

@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -251,12 +252,24 @@ func (s *Server) apply(c *config.Config) error {
 	for _, c := range callers {
 		names = append(names, c.Name)
 	}
-	s.metrics.Known(p.ModelNames(), names, append(slices.Clone(c.Routes.Allow), r.Bypass.Paths...))
+	s.metrics.Known(p.ModelNames(), names, pathsOf(c))
 	s.gateway.SetRules(rules)
 	s.mu.Lock()
 	s.config, s.policy, s.callers = c, p, callers
 	s.mu.Unlock()
 	return nil
+}
+
+// pathsOf returns the paths that the configuration names; globs are none.
+func pathsOf(c *config.Config) []string {
+	paths := append(slices.Clone(c.Routes.Allow), c.RateLimiting.Bypass.Paths...)
+	for i := range c.RateLimiting.PerEndpoint {
+		paths = append(paths, c.RateLimiting.PerEndpoint[i].Path)
+	}
+	for i := range c.RateLimiting.Rules {
+		paths = append(paths, c.RateLimiting.Rules[i].Match.Paths...)
+	}
+	return slices.DeleteFunc(paths, func(path string) bool { return strings.Contains(path, "*") })
 }
 
 var unknownKeys = map[string]identity.UnknownKeys{

@@ -14,7 +14,7 @@ import (
 
 // ReadTrace reads a recorded trace: CSV with a line of column names, which are
 //
-//	TIMESTAMP,ContextTokens,GeneratedTokens         2023-11-16 18:15:46.6805900 (UTC): the Azure LLM inference traces
+//	TIMESTAMP,ContextTokens,GeneratedTokens         2023-11-16 18:15:46.6805900 (UTC, perhaps with +00:00): the Azure LLM inference traces
 //	t_s,client,input_tokens,output_tokens           seconds, as a decimal number
 //
 // Lines that start with # are skipped. The requests are in order of time, which
@@ -98,7 +98,7 @@ func parseRow(row []string, at func(string) (time.Duration, error)) (r Request, 
 
 // timestamp reads a time in UTC, as the time since 1970.
 func timestamp(s string) (time.Duration, error) {
-	t, err := time.Parse("2006-01-02 15:04:05", s) // takes a fraction, too
+	t, err := time.Parse("2006-01-02 15:04:05", strings.TrimSuffix(s, "+00:00")) // takes a fraction, too
 	if err != nil || t.Year() < 1970 || t.Year() > 2261 {
 		return 0, fmt.Errorf("%.40q is no time such as 2023-11-16 18:15:46.6805900, from 1970 to 2261", s)
 	}

@@ -27,6 +27,11 @@ func TestReadTrace(t *testing.T) {
 			},
 		},
 		{
+			"azure, with the zone said",
+			"TIMESTAMP,ContextTokens,GeneratedTokens\n2024-05-10 00:00:00.009930+00:00,374,44\n2024-05-10 00:00:01+00:00,1,2\n",
+			[]Request{{InputTokens: 374, OutputTokens: 44}, {At: 990070 * time.Microsecond, InputTokens: 1, OutputTokens: 2}},
+		},
+		{
 			"ours, with remarks and the line ends of Windows",
 			"\ufeff# drawn, not recorded\r\n# of 2 clients\r\nt_s,client,input_tokens,output_tokens\r\n0.272,48,269,542\r\n# half time\r\n1.028,0,355,638\r\n1.028,7,1,2147483647",
 			[]Request{
@@ -54,6 +59,7 @@ func TestReadTraceErrors(t *testing.T) {
 		{"#\nclient,start\n", `trace: line 2: the columns are "client,start"; they must be TIMESTAMP,ContextTokens,GeneratedTokens or t_s,client,input_tokens,output_tokens`},
 		{azure + "2023-11-16 18:15:46.6805900,1\n", "trace: record on line 2: wrong number of fields"},
 		{azure + "#\n#\nyesterday,1,2\n", `trace: line 4: "yesterday" is no time such as 2023-11-16 18:15:46.6805900, from 1970 to 2261`},
+		{azure + "2024-05-10 00:00:00+02:00,1,2\n", `trace: line 2: "2024-05-10 00:00:00+02:00" is no time such as 2023-11-16 18:15:46.6805900, from 1970 to 2261`},
 		{azure + "1969-11-16 18:15:46,1,2\n", `trace: line 2: "1969-11-16 18:15:46" is no time such as 2023-11-16 18:15:46.6805900, from 1970 to 2261`},
 		{azure + "2262-11-16 18:15:46,1,2\n", `trace: line 2: "2262-11-16 18:15:46" is no time such as 2023-11-16 18:15:46.6805900, from 1970 to 2261`},
 		{azure + "2023-11-16 18:15:46,-1,2\n", `trace: line 2: "-1" is no number of tokens from 0 to 2147483647`},
