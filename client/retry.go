@@ -68,10 +68,11 @@ func (r Retry) RoundTrip(req *http.Request) (*http.Response, error) {
 		if next, again = another(req); !again {
 			return resp, err
 		}
+		at := time.Now().Add(wait)
 		if resp != nil {
-			discard(resp)
+			discard(resp, wait)
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := sleep(ctx, time.Until(at)); err != nil {
 			if next.Body != nil {
 				next.Body.Close()
 			}
@@ -145,23 +146,27 @@ func another(req *http.Request) (*http.Request, bool) {
 }
 
 // discard ends an answer that is not returned. What says that it is short is
-// read, so that its connection can be used again; another could go on for ever.
-func discard(resp *http.Response) {
+// read, so that its connection can be used again, for as long as the next try
+// waits anyway; another could go on for ever.
+func discard(resp *http.Response, wait time.Duration) {
+	late := time.AfterFunc(wait, func() { resp.Body.Close() })
 	if 0 <= resp.ContentLength && resp.ContentLength <= 64<<10 {
 		// One byte more than there are, so as to read its end. After an
 		// error the connection is just not used again.
 		_, _ = io.CopyN(io.Discard, resp.Body, resp.ContentLength+1)
 	}
-	resp.Body.Close()
+	if late.Stop() {
+		resp.Body.Close()
+	}
 }
 
+// sleep returns when d is over, or the cause of the context's end.
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	return context.Cause(ctx) // nil before its end
 }

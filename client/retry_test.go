@@ -460,6 +460,34 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
+// TestRetryDoesNotWaitForBodies: a body that was announced and does not come holds
+// a request up for no longer than it waits anyway.
+func TestRetryDoesNotWaitForBodies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &server{answer: func(nth int, _ *http.Request) (*http.Response, error) {
+			if nth > 2 {
+				return answer(200, ""), nil
+			}
+			body, late := io.Pipe()
+			if nth == 2 {
+				time.AfterFunc(2*time.Second, func() { io.WriteString(late, "late") })
+			}
+			resp := answer(429, "late", "Retry-After", "3")
+			resp.Body = body
+			return resp, nil
+		}}
+		resp, err := client.Retry{Base: server}.RoundTrip(post(t, "ask"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		finish(t, resp)
+		server.came(t, 0, 3*time.Second, 6*time.Second)
+		if server.open != 0 {
+			t.Errorf("%d bodies are open", server.open)
+		}
+	})
+}
+
 func TestCloseIdleConnections(t *testing.T) {
 	server := &server{}
 	c := http.Client{Transport: client.Retry{Base: &client.Adaptive{Base: server}}}

@@ -13,7 +13,7 @@ import (
 type Workers struct {
 	// List returns them in their order.
 	List func() []Worker
-	// Add adds one. A weight of 0 and no models are the defaults.
+	// Add adds one. No models are all.
 	Add func(url string, weight int, models []string) error
 	// Drain gives one no new requests.
 	Drain func(url string) error
@@ -57,7 +57,7 @@ func (w *Workers) list(out http.ResponseWriter, _ *http.Request) {
 type change struct {
 	Add *struct {
 		URL    string   `json:"url"`
-		Weight int      `json:"weight"`
+		Weight *int     `json:"weight"` // nil: 1
 		Models []string `json:"models"`
 	} `json:"add"`
 	Drain  *string `json:"drain"`
@@ -76,7 +76,11 @@ func (w *Workers) change(out http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 	case c.Add != nil:
-		did, err = "added", w.Add(c.Add.URL, c.Add.Weight, c.Add.Models)
+		weight := 1
+		if c.Add.Weight != nil {
+			weight = *c.Add.Weight
+		}
+		did, err = "added", w.Add(c.Add.URL, weight, c.Add.Models)
 	case c.Drain != nil:
 		did, err = "draining", w.Drain(*c.Drain)
 	default:

@@ -62,7 +62,8 @@ func TestChangeOfWorkers(t *testing.T) {
 	form := strings.TrimPrefix(one, `400 {"error":"one change at a time`)
 	for _, tt := range []struct{ body, did, want string }{
 		{`{"add":{"url":"http://a","weight":2,"models":["m"]}}`, `add http://a 2 ["m"]`, `200 {"status":"added"}`},
-		{` {"add":{"url":"http://a"}} `, `add http://a 0 []`, `200 {"status":"added"}`},
+		{` {"add":{"url":"http://a"}} `, `add http://a 1 []`, `200 {"status":"added"}`},
+		{`{"add":{"url":"http://a","weight":0}}`, `add http://a 0 []`, `200 {"status":"added"}`},
 		{`{"drain":"http://a"}`, `drain http://a`, `200 {"status":"draining"}`},
 		{`{"remove":"http://a"}`, `remove http://a`, `200 {"status":"removed"}`},
 		{`{"remove":""}`, `remove `, `200 {"status":"removed"}`},

@@ -189,16 +189,14 @@ func (m *mapping) certificates(key string) (list []byte) {
 }
 
 // ParseWorker makes a worker of what somebody says by hand, under the rules that
-// a file is held to. A weight of 0 is 1; no models are all.
+// a file is held to. No models are all.
 func ParseWorker(url string, weight int64, models []string) (Worker, error) {
 	w := Worker{Weight: weight, Models: models}
 	var err error
 	if w.URL, err = (workerSet{}).parse(url); err != nil {
 		return Worker{}, fmt.Errorf("url: %w", err)
 	}
-	if weight == 0 {
-		w.Weight = 1
-	} else if weight < 1 || weight > maxWeight {
+	if weight < 1 || weight > maxWeight {
 		return Worker{}, fmt.Errorf("weight: expected a whole number from 1 to %d, got %d", maxWeight, weight)
 	}
 	for _, name := range models {

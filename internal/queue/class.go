@@ -26,14 +26,32 @@ type class struct {
 	passed int  // grants to other classes since this one had one, or began to wait
 	over   work // what was charged for them
 	own    work // what this class's own requests turned out to be more than they were charged for, since then
+	spared work // what they turned out to be less, as far as no turn has been had for it; own or spared is 0
 }
 
 // begin begins to count anew how the class is passed over.
-func (c *class) begin() { c.passed, c.over, c.own = 0, work{}, work{} }
+func (c *class) begin() { c.passed, c.over, c.own, c.spared = 0, work{}, work{}, work{} }
+
+// turned begins anew after a turn of so much, which is had for what the last ones
+// were less, first of all.
+func (c *class) turned(charge work) {
+	spared := c.spared.without(charge)
+	c.begin()
+	c.spared = spared
+}
 
 // asks is the work that the class's next turn is, with what its last ones still
-// stand for; somebody must wait.
-func (c *class) asks() work { return c.ranking.first().caller.first.charge.plus(c.own) }
+// stand for, or without what they were less; somebody must wait.
+func (c *class) asks() work {
+	return c.ranking.first().caller.first.charge.plus(c.own).without(c.spared)
+}
+
+// differed notes that the class's own requests are found to be more, or less, than
+// they were charged for.
+func (c *class) differed(more, less work) {
+	up, down := c.own.plus(more), c.spared.plus(less)
+	c.own, c.spared = up.without(down), down.without(up)
+}
 
 // floor is what a caller that comes back now is lifted to.
 func (c *class) floor() work {

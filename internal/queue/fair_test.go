@@ -271,6 +271,52 @@ func TestStarvationOfSurprises(t *testing.T) {
 	}
 }
 
+// TestStarvationOfGuesses: a class whose requests turn out smaller than they said has
+// the turns of such as they are; what it had to wait too long for is made up for
+// by its next turns, of which there are no more than one in so many.
+func TestStarvationOfGuesses(t *testing.T) {
+	d := newDrive(t, Options{Slots: 9})
+	d.enterMany(9, Ask{})
+	d.enterMany(3000, Ask{Caller: "i", Class: traffic.ClassInteractive, Cost: 100})
+	d.enterMany(200, Ask{Caller: "b", Class: traffic.ClassBulk, Cost: 100})
+	var open []Slot // of bulk, of which nothing is known but what they said
+	bulk := func(turns int) (n int) {
+		for range turns {
+			caller := d.next().Caller
+			last := len(d.slots) - 1
+			if caller == "i" {
+				d.slots[last].Served(10)
+				continue
+			}
+			n++
+			open, d.slots = append(open, d.slots[last]), d.slots[:last]
+		}
+		return n
+	}
+	known := func() {
+		for _, s := range open {
+			s.Served(10)
+		}
+		d.slots, open = append(d.slots, open...), nil
+	}
+	if n := bulk(8 * 141); n != 8 {
+		t.Errorf("by what they said, bulk had %d turns, want 8", n)
+	}
+	known()
+	if n := bulk(7 * 15); n != 7 {
+		t.Errorf("when 720 of 800 are known to be too much, bulk has %d turns, want 7", n)
+	}
+	known()
+	turns := 0
+	for range 100 {
+		turns += bulk(15)
+		known()
+	}
+	if turns != 100 {
+		t.Errorf("where all are alike, bulk has %d turns of 1500, want 100", turns)
+	}
+}
+
 // TestStarvationCountsFromWaiting: a class that begins to wait has no turns due
 // from before.
 func TestStarvationCountsFromWaiting(t *testing.T) {

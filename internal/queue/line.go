@@ -43,15 +43,15 @@ func (l *line) push(p *place, now, timeout time.Duration) (until time.Duration) 
 
 // next takes out whose turn it is, and charges it; somebody must wait.
 func (l *line) next() *place {
-	turn := l.turn()
-	p := l.classes[turn].next()
+	c := &l.classes[l.turn()]
+	p := c.next()
 	for i := range l.classes {
 		if c := &l.classes[i]; c.waiting > 0 {
 			c.passed++
 			c.over = c.over.plus(p.charge)
 		}
 	}
-	l.classes[turn].begin()
+	c.turned(p.charge)
 	l.deadlines.remove(p)
 	l.waiting--
 	return p
@@ -65,21 +65,16 @@ func (l *line) correct(p *place, charge work) {
 	if l.waiting == 0 || p.charge == before {
 		return
 	}
+	more, less := p.charge.without(before), before.without(p.charge)
 	for i := range l.classes {
 		c := &l.classes[i]
 		if c.waiting == 0 {
 			continue
 		}
-		so := &c.over
 		if c == &l.classes[p.class] {
-			so = &c.own
-		}
-		if before.less(p.charge) {
-			*so = so.plus(p.charge.minus(before))
-		} else if less := before.minus(p.charge); less.less(*so) {
-			*so = so.minus(less)
+			c.differed(more, less)
 		} else {
-			*so = work{}
+			c.over = c.over.plus(more).without(less)
 		}
 	}
 }

@@ -367,7 +367,11 @@ func (m *model) next() *modelStay {
 		}
 		m.over[c] = new(big.Int).Add(m.over[c], next.charge)
 	}
-	m.passed[turn], m.over[turn], m.own[turn] = 0, new(big.Int), new(big.Int)
+	// What the last turns were less than they said is made up for by the next ones.
+	m.passed[turn], m.over[turn] = 0, new(big.Int)
+	if m.own[turn] = new(big.Int).Add(m.own[turn], next.charge); m.own[turn].Sign() > 0 {
+		m.own[turn] = new(big.Int)
+	}
 	return next
 }
 
@@ -425,7 +429,7 @@ func (m *model) served(i int, cost int64) {
 		}
 		if len(m.waiters(class, nil)) > 0 {
 			so[class] = new(big.Int).Add(so[class], more)
-			if so[class].Sign() < 0 {
+			if class != w.of.class && so[class].Sign() < 0 {
 				so[class] = new(big.Int)
 			}
 		}

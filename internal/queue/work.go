@@ -45,6 +45,14 @@ func (w work) minus(less work) work {
 	return work{hi, lo}
 }
 
+// without is w less what is to go, and 0 where that is more.
+func (w work) without(less work) work {
+	if w.less(less) {
+		return work{}
+	}
+	return w.minus(less)
+}
+
 // over is w/n, rounded down, and the rest.
 func (w work) over(n uint64) (q work, rest uint64) {
 	q.hi, rest = w.hi/n, w.hi%n

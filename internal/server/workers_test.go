@@ -52,6 +52,7 @@ func TestWorkersByHand(t *testing.T) {
 	r.wantBody("none is left to be asked", a, `{"error":"no worker can be reached"}`)
 	post(`{"add":{"url":"http://user:secret@%zz"}}`, `400 {"error":"url: expected a URL such as http://10.0.0.7:8000"}`)
 	post(`{"add":{"url":"http://h:99999"}}`, `400 {"error":"url: a host is an address or a name, and a port a number from 1 to 65535"}`)
+	post(`{"add":{"url":"http://h","weight":0}}`, `400 {"error":"weight: expected a whole number from 1 to 1000, got 0"}`)
 	post(`{"add":{"url":"http://h","weight":1001}}`, `400 {"error":"weight: expected a whole number from 1 to 1000, got 1001"}`)
 	post(`{"add":{"url":"http://h","models":[""]}}`, `400 {"error":"models: a model without a name: write * for every model"}`)
 	r.reload("log: {level: info}")

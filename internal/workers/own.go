@@ -41,13 +41,14 @@ func (p *Pool) transportTo(target string) (transport *http.Transport, bearer str
 	return transport, bearer
 }
 
-// URLs returns those of the workers that get new requests when they are well. They
-// must not be changed.
+// URLs returns those of the workers that get new requests when they are well: none
+// that is drained, nor one that its breaker keeps most of them away from. They must
+// not be changed.
 func (p *Pool) URLs() (urls []*url.URL) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, w := range p.workers {
-		if !w.draining {
+		if !w.draining && w.breaker == Closed {
 			urls = append(urls, w.url)
 		}
 	}

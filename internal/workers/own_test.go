@@ -83,6 +83,15 @@ func TestURLs(t *testing.T) {
 	if got := fmt.Sprint(p.URLs()); got != "[http://b]" {
 		t.Errorf("when a is drained: %s", got)
 	}
+	for _, tt := range []struct {
+		breaker Breaker
+		want    string
+	}{{Open, "[]"}, {HalfOpen, "[]"}, {Closed, "[http://b]"}} {
+		p.workers[1].breaker = tt.breaker
+		if got := fmt.Sprint(p.URLs()); got != tt.want {
+			t.Errorf("when the breaker of b is %v: %s, want %s", tt.breaker, got, tt.want)
+		}
+	}
 }
 
 // TestReady: what is asked before a request waits agrees with what Send says after.
