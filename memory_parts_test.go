@@ -25,8 +25,11 @@ func (p parts) swap(_ context.Context, now time.Time, charges []Charge) (time.Ti
 	sl := &c.Limits.cached.Load().slots[c.Index]
 	w := (*int64)(unsafe.Pointer(c.Handle.place.Load().head.word(sl.first)))
 	old := atomic.LoadInt64(w)
-	state, used := sl.ready.SettleSince(old, now.UnixMicro()-p.birth)
-	if used > sl.whole-c.Amount || !atomic.CompareAndSwapInt64(w, old, state+c.Amount) {
+	empty := sl.ready.EmptySince(now.UnixMicro() - p.birth)
+	state := max(old, empty)
+	used := state - empty
+	cost := sl.ready.Parts(c.Amount)
+	if used > sl.ready.Full()-cost || !atomic.CompareAndSwapInt64(w, old, state+cost) {
 		c.RetryAfter = 1
 	}
 	return now, nil
@@ -39,12 +42,15 @@ func (p parts) lock(_ context.Context, now time.Time, charges []Charge) (time.Ti
 	c := &charges[0]
 	h, sl := c.Handle.place.Load().head, &c.Limits.cached.Load().slots[c.Index]
 	w, count := h.word(sl.first), h.mu.Count()
-	state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(w)), now.UnixMicro()-p.birth)
-	if used > sl.whole-c.Amount || !h.mu.LockUnchanged(count) {
+	empty := sl.ready.EmptySince(now.UnixMicro() - p.birth)
+	state := max(int64(atomic.LoadUint64(w)), empty)
+	used := state - empty
+	cost := sl.ready.Parts(c.Amount)
+	if used > sl.ready.Full()-cost || !h.mu.LockUnchanged(count) {
 		c.RetryAfter = 1
 		return now, nil
 	}
-	put(w, uint64(state+c.Amount))
+	put(w, uint64(state+cost))
 	h.mu.UnlockTo(count + 2)
 	return now, nil
 }
@@ -62,12 +68,15 @@ func (p parts) find(_ context.Context, now time.Time, charges []Charge) (time.Ti
 	}
 	sl := &lay.slots[c.Index]
 	w := h.word(sl.first)
-	state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(w)), now.UnixMicro()-p.birth)
-	if used > sl.whole-c.Amount || !h.mu.LockUnchanged(count) {
+	empty := sl.ready.EmptySince(now.UnixMicro() - p.birth)
+	state := max(int64(atomic.LoadUint64(w)), empty)
+	used := state - empty
+	cost := sl.ready.Parts(c.Amount)
+	if used > sl.ready.Full()-cost || !h.mu.LockUnchanged(count) {
 		c.RetryAfter = 1
 		return now, nil
 	}
-	put(w, uint64(state+c.Amount))
+	put(w, uint64(state+cost))
 	h.mu.UnlockTo(count + 2)
 	return now, nil
 }
@@ -85,15 +94,18 @@ func (p parts) tell(_ context.Context, now time.Time, charges []Charge) (time.Ti
 	}
 	sl := &lay.slots[c.Index]
 	w, since := h.word(sl.first), now.UnixMicro()-p.birth
-	state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(w)), since)
-	if used > sl.whole-c.Amount || !h.mu.LockUnchanged(count) {
+	empty := sl.ready.EmptySince(since)
+	state := max(int64(atomic.LoadUint64(w)), empty)
+	used := state - empty
+	cost := sl.ready.Parts(c.Amount)
+	if used > sl.ready.Full()-cost || !h.mu.LockUnchanged(count) {
 		c.RetryAfter = 1
 		return now, nil
 	}
-	state, used = state+c.Amount, used+c.Amount
+	state, used = state+cost, used+cost
 	put(w, uint64(state))
 	h.mu.UnlockTo(count + 2)
-	c.Used, c.RetryAfter, c.Reset, c.Shared = used, 0, duration(sl.ready.FilledSince(state, since)), false
+	c.Used, c.RetryAfter, c.Reset, c.Shared = sl.ready.Units(used), 0, duration(sl.ready.FilledSince(state, since)), false
 	return now, nil
 }
 

@@ -72,25 +72,28 @@ func (s *MemoryStore) quickOne(charges []Charge, now int64) bool {
 		return sl.kind != kindInFlight && s.quickWindow(c, sl, h, count, now) || s.quickFrom(charges, h, lay, count, now, true)
 	}
 	w, since := h.word(sl.first), now-s.birth
-	state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(w)), since)
-	if since < 0 || used < 0 {
+	empty := sl.ready.EmptySince(since)
+	state := max(int64(atomic.LoadUint64(w)), empty)
+	lacks := state - empty
+	if since < 0 || lacks < 0 {
 		return false
 	}
+	cost := sl.ready.Parts(c.Amount)
 	wait, done := time.Duration(0), false
 	switch {
 	case c.Amount == 0:
 		done = h.mu.Unchanged(count)
-	case used > sl.whole-c.Amount:
-		wait = duration(sl.ready.WaitSince(state, c.Amount, since))
+	case lacks > sl.ready.Full()-cost:
+		wait = duration(sl.ready.WaitSince(state, cost, since))
 		done = h.mu.Unchanged(count)
 	case h.mu.LockUnchanged(count):
-		state, used = state+c.Amount, used+c.Amount
+		state, lacks = state+cost, lacks+cost
 		put(w, uint64(state))
 		h.mu.UnlockTo(count + 2)
 		done = true
 	}
-	c.Used, c.RetryAfter, c.Reset, c.Shared = used, wait, 0, false
-	if used > 0 {
+	c.Used, c.RetryAfter, c.Reset, c.Shared = sl.ready.Units(lacks), wait, 0, false
+	if lacks > 0 {
 		c.Reset = duration(sl.ready.FilledSince(state, since))
 	}
 	return done
@@ -280,19 +283,21 @@ func (s *MemoryStore) foretell(charges []Charge, slots []slot, h *head, since in
 			fits = fits && (c.RetryAfter == 0 || c.Shadow)
 			continue
 		}
-		state, used := sl.ready.SettleSince(int64(atomic.LoadUint64(h.word(sl.first))), since)
-		if since < 0 || used < 0 {
+		empty := sl.ready.EmptySince(since)
+		state := max(int64(atomic.LoadUint64(h.word(sl.first))), empty)
+		lacks := state - empty
+		if since < 0 || lacks < 0 {
 			return 0, false // before there were buckets, or so much debt that nobody counts it
 		}
 		c.RetryAfter, c.Reset, c.Shared = 0, 0, false
-		if used > sl.whole-c.Amount && c.Amount > 0 {
-			c.RetryAfter = duration(sl.ready.WaitSince(state, c.Amount, since))
+		if cost := sl.ready.Parts(c.Amount); lacks > sl.ready.Full()-cost && c.Amount > 0 {
+			c.RetryAfter = duration(sl.ready.WaitSince(state, cost, since))
 			fits = fits && c.Shadow
 		} else if take {
-			state, used = state+c.Amount, used+c.Amount
+			state, lacks = state+cost, lacks+cost
 		}
-		c.state, c.Used = state, used
-		if used > 0 {
+		c.state, c.Used = state, sl.ready.Units(lacks)
+		if lacks > 0 {
 			c.Reset = duration(sl.ready.FilledSince(state, since))
 		}
 	}

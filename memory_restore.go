@@ -53,6 +53,7 @@ type restored struct {
 	moment        // at which it is restored
 	at      int64 // when it was written
 	birth   int64 // of its buckets
+	first   bool  // it is of the first version
 	layouts []*layout
 	left    int
 
@@ -150,7 +151,8 @@ const (
 // head reads what stands before the keys.
 func (d *restored) head(now time.Time) {
 	s := d.store
-	if d.text(int64(len(snapshotHead))) != snapshotHead {
+	head := d.text(int64(len(snapshotHead)))
+	if d.first = head == firstSnapshotHead; head != snapshotHead && !d.first {
 		d.fail("", nil)
 		d.err = errors.New("this is no snapshot, or one of another version of penstock")
 		return
@@ -296,9 +298,13 @@ func (d *restored) counter(sl *slot) bool {
 		return d.counted.Used > 0
 	case kindBucket:
 		b := sl.bucket(d.birth)
-		spent := b.Take(algorithm.Whole, d.at, d.number(math.MaxInt64))
+		lacks := d.number(math.MaxInt64)
+		if d.first {
+			lacks = b.Parts(lacks)
+		}
+		spent := b.Lacking(lacks, d.at)
 		d.spent = b.Rebase(spent, d.now, sl.bucket(d.store.birth))
-		return b.Level(spent, d.now) < b.Capacity
+		return b.Lacks(spent, d.now) > 0
 	}
 	return false
 }

@@ -30,9 +30,17 @@ import (
 //	                        amount
 //	        fixed window    what is used and, unless that is 0, when the window
 //	                        ends, counted from the snapshot's time*
-//	        token bucket    what the level lacks to the capacity at that time
+//	        token bucket    what the level lacks to the capacity at that time, in
+//	                        parts of a unit: as many as the window has microseconds,
+//	                        over what these and the amount have in common; where
+//	                        algorithm.NewBucket says so, one
 //	0
-const snapshotHead = "penstock counters 1\n"
+//
+// The first version had whole units of a bucket, rounded up.
+const (
+	snapshotHead      = "penstock counters 2\n"
+	firstSnapshotHead = "penstock counters 1\n"
+)
 
 // Snapshot writes all counters to w, for Restore to read into another store. It
 // may be called at any time, and holds up nobody for long: a part of the keys
@@ -184,9 +192,9 @@ func (e *snapshot) counter(sl *slot, w []uint64) bool {
 		return c.Used > 0
 	case kindBucket:
 		b := sl.bucket(e.store.birth)
-		_, used, _ := b.Look(int64(w[0]), e.now, 0)
-		e.buf = binary.AppendUvarint(e.buf, uint64(used))
-		return used > 0
+		lacks := b.Lacks(int64(w[0]), e.now)
+		e.buf = binary.AppendUvarint(e.buf, uint64(lacks))
+		return lacks > 0
 	}
 	return false
 }

@@ -130,8 +130,8 @@ func TestRestoredCountersMeetTheirConfiguration(t *testing.T) {
 }
 
 // TestRestoreGoesOnWithTheBucketsOfBefore: a bucket is filled at the same
-// microseconds, also when the process began on another day; one that is filled
-// for longer than can be counted keeps its level.
+// microseconds, also when the process began on another day, or has filled it for longer
+// than can be counted.
 func TestRestoreGoesOnWithTheBucketsOfBefore(t *testing.T) {
 	limits := MustLimits(Limit{Unit: Tokens, Amount: 7, Window: 11 * time.Second, Algorithm: TokenBucket, Capacity: 20})
 	for _, age := range []int64{86_400_000_003, decade + 1} {
@@ -140,9 +140,24 @@ func TestRestoreGoesOnWithTheBucketsOfBefore(t *testing.T) {
 		take(t, s, noon, limits.Charges("key", Amounts{Tokens: 19})...)
 		r := restoreOf(t, snapshotOf(t, s, noon), noon.Add(time.Second))
 		lived, restored := standing(t, s, noon.Add(time.Second), limits, "key")[0], standing(t, r, noon.Add(time.Second), limits, "key")[0]
-		if age <= decade && restored != lived || restored.Used != lived.Used {
+		if restored != lived {
 			t.Errorf("filled for %d: %+v, of the store that lived on %+v", age, restored, lived)
 		}
+	}
+}
+
+// TestRestoreFirstVersion: it had what a bucket lacks in whole units.
+func TestRestoreFirstVersion(t *testing.T) {
+	limits := MustLimits(Limit{Unit: Tokens, Amount: 60, Window: time.Minute, Algorithm: TokenBucket})
+	s := NewMemoryStore(MemoryOptions{})
+	take(t, s, noon, limits.Charges("key", Amounts{Tokens: 7})...)
+	first := snapshotOf(t, s, noon)
+	parts := binary.AppendUvarint(nil, 7*1_000_000)
+	at := bytes.LastIndex(first, parts)
+	first = append(append([]byte(firstSnapshotHead), first[len(snapshotHead):at]...), append([]byte{7}, first[at+len(parts):]...)...)
+	got := standing(t, restoreOf(t, first, noon), noon.Add(1500*time.Millisecond), limits, "key")[0]
+	if want := (Status{Used: 6, Reset: 5500 * time.Millisecond}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 
@@ -356,7 +371,7 @@ func TestRestoreRefuses(t *testing.T) {
 		snapshot []byte
 		want     string
 	}{
-		"another version":     {append([]byte("penstock counters 2\n"), good[len(snapshotHead):]...), "this is no snapshot, or one of another version of penstock"},
+		"another version":     {append([]byte("penstock counters 3\n"), good[len(snapshotHead):]...), "this is no snapshot, or one of another version of penstock"},
 		"something behind":    {append(slices.Clone(good), 0), "the snapshot is damaged: something follows its end"},
 		"a number too long":   {of(begin, len(good), 1<<63, 1<<63, 1<<63), "the snapshot is damaged: a number is out of bounds"},
 		"a varint too long":   {append(slices.Clone(good[:begin]), bytes.Repeat([]byte{0xff}, 20)...), "the snapshot is damaged: a number is out of bounds"},

@@ -34,6 +34,10 @@ type counter struct {
 	// since is when the limit took its present window and algorithm, and
 	// began with what was counted before as one charge.
 	events []event
+	// Of a bucket: its level in parts when the limit came to be as it is, and when
+	// that was. A nil level is the whole capacity.
+	level *big.Int
+	since int64
 }
 
 // An event is one charge or, of a bucket, one extra or refund, at its time.
@@ -80,12 +84,7 @@ func (k *counter) change(l penstock.Limit, now int64) {
 			}
 		}
 	case old.Algorithm == l.Algorithm && l.Algorithm == penstock.TokenBucket:
-		level, whole := k.level(now), k.used(now) == 0
-		k.limit = l
-		k.events = nil
-		if !whole && level < l.Capacity {
-			k.charge(now, l.Capacity-level)
-		}
+		k.rebase(l, now)
 	case old.Algorithm == l.Algorithm && old.Window == l.Window: // fixed: what was carried so far
 		used := k.used(now)
 		k.events = nil
@@ -93,7 +92,7 @@ func (k *counter) change(l penstock.Limit, now int64) {
 	default:
 		used := k.used(now)
 		k.limit = l
-		k.events = nil
+		k.events, k.level = nil, nil
 		k.charge(now, used)
 	}
 	k.limit = l
@@ -112,25 +111,59 @@ func (k *counter) charge(at, amount int64) {
 	k.events = append(k.events, e)
 }
 
-// minted is how many whole units a bucket's refill makes from the epoch to t.
-func (k *counter) minted(t int64) int64 {
-	n := new(big.Int).Mul(big.NewInt(t), big.NewInt(k.limit.Amount))
-	return n.Div(n, big.NewInt(micros(k.limit.Window))).Int64()
+// In a bucket there are as many parts to a unit as its window has microseconds, so
+// that in each of these the refill makes Amount of them.
+
+// parts is how many parts units are.
+func (k *counter) parts(units int64) *big.Int {
+	return new(big.Int).Mul(big.NewInt(units), big.NewInt(micros(k.limit.Window)))
 }
 
-// level replays a bucket from the first event.
-func (k *counter) level(now int64) int64 {
-	level := k.limit.Capacity
-	for i, e := range k.events {
-		if i > 0 {
-			level = min(k.limit.Capacity, level+k.minted(e.at)-k.minted(k.events[i-1].at))
+// units is how many whole units parts are.
+func (k *counter) units(parts *big.Int) int64 {
+	return new(big.Int).Div(parts, big.NewInt(micros(k.limit.Window))).Int64() // downwards
+}
+
+// minted is how many parts the refill makes in a time of microseconds.
+func (k *counter) minted(time int64) *big.Int {
+	return new(big.Int).Mul(big.NewInt(time), big.NewInt(k.limit.Amount))
+}
+
+// levelAt replays a bucket from its beginning. It is in parts.
+func (k *counter) levelAt(now int64) *big.Int {
+	whole := k.parts(k.limit.Capacity)
+	level, last := new(big.Int), k.since
+	add := func(more *big.Int) {
+		if level.Add(level, more).Cmp(whole) > 0 {
+			level.Set(whole)
 		}
-		level = min(k.limit.Capacity, level-e.amount)
 	}
-	if n := len(k.events); n > 0 {
-		level = min(k.limit.Capacity, level+k.minted(now)-k.minted(k.events[n-1].at))
+	if add(whole); k.level != nil {
+		level.SetInt64(0)
+		add(k.level)
 	}
+	for _, e := range k.events {
+		add(k.minted(e.at - last))
+		add(k.parts(-e.amount))
+		last = e.at
+	}
+	add(k.minted(now - last))
 	return level
+}
+
+// rebase gives a bucket another limit. It keeps its level, in whole units where
+// another is the rate, too.
+func (k *counter) rebase(l penstock.Limit, now int64) {
+	old, level := *k, k.levelAt(now)
+	*k = counter{limit: l, since: now}
+	switch amount, other := k.minted(micros(old.limit.Window)), old.minted(micros(l.Window)); {
+	case old.used(now) == 0:
+	case amount.Cmp(other) == 0:
+		level.Mul(level, big.NewInt(micros(l.Window)))
+		k.level = level.Div(level, big.NewInt(micros(old.limit.Window)))
+	default:
+		k.level = k.parts(old.units(level))
+	}
 }
 
 // window is the number of the fixed window that t lies in.
@@ -156,7 +189,7 @@ func (k *counter) used(now int64) (sum int64) {
 			}
 		}
 	case k.limit.Algorithm == penstock.TokenBucket:
-		return k.limit.Capacity - k.level(now)
+		return k.limit.Capacity - k.units(k.levelAt(now))
 	default:
 		last := int64(0)
 		for _, e := range k.events {

@@ -183,7 +183,7 @@ func neverOver(t *rapid.T, store penstock.Store) {
 				most = l.Amount
 			default:
 				k := counter{limit: l}
-				most = l.Capacity + k.minted(last.UnixMicro()) - k.minted(first.UnixMicro())
+				most = l.Capacity + k.units(k.minted(micros(last.Sub(first))))
 			}
 			if sum > most {
 				t.Fatalf("%d admitted in %v, %d may be: %+v", sum, last.Sub(first), most, l)

@@ -275,6 +275,15 @@ func TestBucketSteps(t *testing.T) {
 			{4 * second, 3, true, 0, 0},
 			{hour, 10, true, 0, 0},
 		}},
+		"a unit is there when it is due, whenever the others were taken": {perMinute, []step{
+			{300 * ms, 10, true, 0, 0},
+			{second, 1, false, 300 * ms, 0},
+			{second + 300*ms, 1, true, 0, 0},
+			{hour + 1, 10, true, 0, 0},
+			{hour + 2, 1, false, second - 1, 0},
+			{hour + second, 1, false, 1, 0},
+			{hour + second + 1, 1, true, 0, 0},
+		}},
 		"never":         {perMinute, []step{{0, 11, false, Never, 10}}},
 		"uneven refill": {third, []step{{0, 2, true, 0, 0}, {2, 1, false, 1, 0}, {3, 1, true, 0, 0}, {5, 1, false, 1, 0}, {6, 1, true, 0, 0}}},
 		"clock set back": {perMinute, []step{
@@ -287,6 +296,43 @@ func TestBucketSteps(t *testing.T) {
 			l, _ := bucketLimiter(test.b)
 			run(t, l, test.steps)
 		})
+	}
+}
+
+// TestBucketOfManyParts: where the parts would be too many, units are minted whole,
+// as many as ever in the end, and nothing comes late.
+func TestBucketOfManyParts(t *testing.T) {
+	for _, tt := range []struct{ amount, size, capacity int64 }{
+		{8209, minute, 10}, {1_000_007, minute, 1 << 40}, {1, minute, 1 << 53}, {1<<53 - 1, 1 << 51, 1},
+	} {
+		b := NewBucket(tt.amount, tt.size, tt.capacity, 0)
+		if b.part != 1 {
+			t.Errorf("%+v: %d parts, want 1", tt, b.part)
+		}
+		spent := b.Take(Whole, 12345, tt.capacity)
+		for _, n := range []int64{1, 2, 7} {
+			if n > tt.capacity {
+				break
+			}
+			due := ceilDiv(tt.size, tt.amount) * n
+			if got := b.Wait(spent, 12345, n); got < 1 || got > due {
+				t.Errorf("%+v: %d in %d, want no later than in %d", tt, n, got, due)
+			}
+		}
+		if got := b.Level(b.Take(spent, 12345, 0), 12345+tt.size); got < min(tt.amount, tt.capacity) || got > min(tt.amount, tt.capacity)+1 {
+			t.Errorf("%+v: %d after a window", tt, got)
+		}
+		empty := b.EmptySince(12345)
+		if lacks := max(spent, empty) - empty; lacks != tt.capacity {
+			t.Errorf("%+v: lacks %d", tt, lacks)
+		}
+	}
+	for _, tt := range []struct{ amount, size, capacity, part int64 }{
+		{60, minute, 10, 1_000_000}, {8191, minute, 10, minute}, {100_000, minute, 100_000, 600}, {1, 2 * second, 1, 2 * second},
+	} {
+		if b := NewBucket(tt.amount, tt.size, tt.capacity, 0); b.part != tt.part {
+			t.Errorf("%+v: %d parts", tt, b.part)
+		}
 	}
 }
 
@@ -591,48 +637,46 @@ func TestBucketAgainstEveryMicrosecond(t *testing.T) {
 		b := NewBucket(amount, size, rapid.Int64Range(1, 30).Draw(t, "capacity"), birth)
 		spent := Whole
 		now := birth + rapid.Int64Range(-50, 50).Draw(t, "start")
-		// The model: the level in whole units and how many size-ths of a
-		// unit the mint has begun, which full buckets do not stop.
-		level := b.Capacity
-		begun := (now - birth) * amount
-		begun -= floorDiv(begun, size) * size
-		pour := func(level, begun int64) (int64, int64) {
-			begun += amount
-			level += begun / size
-			return min(level, b.Capacity), begun % size
-		}
+		// The model: the level in size-ths of a unit.
+		full := b.Capacity * size
+		level := full
+		pour := func(level int64) int64 { return min(level+amount, full) }
 		first := func(reached func(level int64) bool) (wait int64) {
-			for l, g := level, begun; !reached(l); wait++ {
-				l, g = pour(l, g)
+			for l := level; !reached(l); wait++ {
+				l = pour(l)
 			}
 			return wait
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(t *rapid.T) {
-				if got := b.Level(spent, now); got != level {
-					t.Fatalf("level = %d, want %d", got, level)
+				if got, want := b.Level(spent, now), floorDiv(level, size); got != want {
+					t.Fatalf("level = %d, want %d", got, want)
 				}
-				if got, want := b.Reset(spent, now), first(func(l int64) bool { return l == b.Capacity }); got != want {
+				if got, want := b.Reset(spent, now), first(func(l int64) bool { return l == full }); got != want {
 					t.Fatalf("reset = %d, want %d", got, want)
 				}
 			},
 			"pass": func(t *rapid.T) {
 				for range rapid.IntRange(0, 200).Draw(t, "time") {
 					now++
-					level, begun = pour(level, begun)
+					level = pour(level)
 				}
 			},
 			"take": func(t *rapid.T) {
 				cost := rapid.Int64Range(1, b.Capacity).Draw(t, "cost")
-				if got, want := b.Wait(spent, now, cost), first(func(l int64) bool { return l >= cost }); got != want {
+				if got, want := b.Wait(spent, now, cost), first(func(l int64) bool { return l >= cost*size }); got != want {
 					t.Fatalf("wait = %d, want %d", got, want)
 				}
-				if cost <= level != b.Fits(spent, now, cost) {
-					t.Fatalf("fits = %v at level %d", !(cost <= level), level)
+				fits := cost*size <= level
+				if fits != b.Fits(spent, now, cost) {
+					t.Fatalf("fits = %v at level %d/%d", !fits, level, size)
 				}
 				settled, lacks, looked := b.Look(spent, now, cost)
-				if wait := b.Wait(spent, now, cost); looked != wait || lacks != b.Capacity-level {
-					t.Fatalf("Look waits %d, lacks %d; want %d, %d", looked, lacks, wait, b.Capacity-level)
+				if wait, want := b.Wait(spent, now, cost), ceilDiv(full-level, size); looked != wait || lacks != want {
+					t.Fatalf("Look waits %d, lacks %d; want %d, %d", looked, lacks, wait, want)
+				}
+				if l := b.Lacks(spent, now); b.Lacks(b.Lacking(l, now), now) != l {
+					t.Fatalf("a state that lacks %d lacks %d", l, b.Lacks(b.Lacking(l, now), now))
 				}
 				if lacks > 0 && b.Filled(settled, now) != b.Reset(spent, now) {
 					t.Fatalf("filled in %d, want %d", b.Filled(settled, now), b.Reset(spent, now))
@@ -641,30 +685,31 @@ func TestBucketAgainstEveryMicrosecond(t *testing.T) {
 					t.Fatalf("charged %d, want %d", got, want)
 				}
 				if since := now - b.birth; since >= 0 {
-					if s, l := b.SettleSince(spent, since); s != settled || l != lacks {
-						t.Fatalf("SettleSince = %d, %d; want %d, %d", s, l, settled, lacks)
+					empty := b.EmptySince(since)
+					if s := max(spent, empty); s != settled || b.Units(s-empty) != lacks {
+						t.Fatalf("EmptySince = %d, by which it is %d and lacks %d, want %d and %d", empty, s, b.Units(s-empty), settled, lacks)
 					}
 					if got, want := b.FilledSince(settled, since), b.Filled(settled, now); lacks > 0 && got != want {
 						t.Fatalf("FilledSince = %d, want %d", got, want)
 					}
-					if got := b.WaitSince(settled, cost, since); looked > 0 && got != looked {
+					if got := b.WaitSince(settled, b.Parts(cost), since); looked > 0 && got != looked {
 						t.Fatalf("WaitSince = %d, want %d", got, looked)
 					}
 				}
-				if cost <= level {
-					level -= cost
+				if fits {
+					level -= cost * size
 					spent = b.Take(spent, now, cost)
 				}
 			},
 			"extra": func(t *rapid.T) {
 				extra := rapid.Int64Range(1, 2*b.Capacity).Draw(t, "extra")
 				spent = b.Take(spent, now, extra)
-				level -= extra
+				level -= extra * size
 			},
 			"refund": func(t *rapid.T) {
 				back := rapid.Int64Range(0, b.Capacity).Draw(t, "back")
 				spent = b.Refund(spent, back)
-				level = min(level+back, b.Capacity)
+				level = min(level+back*size, full)
 			},
 		})
 	})

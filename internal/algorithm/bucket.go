@@ -10,27 +10,78 @@ import "math"
 // be negative: that is debt, and the refill pays it. This is the virtual
 // scheduling of GCRA (ITU-T I.371) with the time axis turned into an amount
 // axis, so that a charge of any size is one addition of integers.
+//
+// The scale is of parts of a unit, as many as make what is minted in a
+// microsecond a whole number of them: nothing is rounded, and when a unit is
+// there does not depend on anything but what was taken. Where these would be too
+// many to count, a part is a unit; see NewBucket.
 type Bucket struct {
 	Capacity int64 // at least 1
 
 	birth        int64
-	amount, size int64
+	amount, size int64 // parts that are minted in microseconds
+	full         int64 // Capacity in parts
+	part         int64 // parts of a unit
+	most         int64 // units that can be told in parts
+	whole        int64 // microseconds in each of which amount is minted, as far as that can be counted
 	mint         ratio // from microseconds to what is minted in them, rounded down
 	pour         ratio // and back, rounded up
+	units        ratio // from parts, rounded up
 }
+
+const (
+	mostMinted = 1 << 13 // parts a microsecond: they can be counted for 35 years
+	mostFull   = 1 << 60 // parts
+)
 
 // NewBucket returns the bucket of the given capacity that is refilled by amount
 // in size microseconds; all three are at least 1. Birth is where minting began,
 // the same for all that share a state.
+//
+// Of amounts that have more than 8,192 units when they and the microseconds are
+// reduced to lowest terms, and of capacities of 2^60 parts and more, only whole
+// units are minted, at moments counted from the birth: then one unit may come
+// earlier than it should.
 func NewBucket(amount, size, capacity, birth int64) Bucket {
-	return Bucket{
-		Capacity: capacity, birth: birth, amount: amount, size: size,
-		mint: downRatio(amount, size), pour: upRatio(size, amount),
+	b := Bucket{Capacity: capacity, birth: birth, amount: amount, size: size, full: capacity, part: 1, whole: -1}
+	common := gcd(amount, size)
+	if minted, part := amount/common, size/common; minted <= mostMinted && capacity <= mostFull/part {
+		b.amount, b.size, b.full, b.part = minted, 1, capacity*part, part
+		b.whole = math.MaxInt64 / minted
 	}
+	b.most = math.MaxInt64 / b.part
+	b.mint, b.pour, b.units = downRatio(b.amount, b.size), upRatio(b.size, b.amount), upRatio(1, b.part)
+	return b
+}
+
+func gcd(a, b int64) int64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // Whole is the state of a bucket that nothing was ever taken from.
 const Whole int64 = math.MinInt64
+
+// Parts is how many parts units are, cut at math.MaxInt64.
+func (b *Bucket) Parts(units int64) int64 {
+	if units > b.most {
+		return math.MaxInt64
+	}
+	return units * b.part
+}
+
+// Units is how many units parts are that are not negative, rounded up.
+func (b *Bucket) Units(parts int64) int64 {
+	if parts == 0 {
+		return 0
+	}
+	return b.units.of(parts)
+}
+
+// Full is the Capacity in parts.
+func (b *Bucket) Full() int64 { return b.full }
 
 // minted is what the refill has made from birth to now.
 func (b *Bucket) minted(now int64) int64 {
@@ -53,63 +104,86 @@ func (b *Bucket) mintedAt(x int64) int64 {
 	return b.birth - q
 }
 
-// Settled is the state with what the bucket could not hold poured away, and
-// what has been minted so far. A cost fits when settled + cost is at most that.
-func (b *Bucket) Settled(spent, now int64) (settled, minted int64) {
+// settled is the state with what the bucket could not hold poured away, and
+// what has been minted so far, both in parts.
+func (b *Bucket) settled(spent, now int64) (settled, minted int64) {
 	m := b.minted(now)
-	return max(spent, m-b.Capacity), m
+	return max(spent, m-b.full), m
 }
 
-// Look is Settled and Wait in one, and what the level lacks to the capacity; a
-// cost of 0 always fits.
-func (b *Bucket) Look(spent, now, cost int64) (settled, lacks, wait int64) {
-	settled, minted := b.Settled(spent, now)
-	if lacks = settled - (minted - b.Capacity); lacks < 0 { // too much debt to count
-		lacks = math.MaxInt64
+// Lacks is what the level lacks to the capacity, in parts.
+func (b *Bucket) Lacks(spent, now int64) int64 {
+	settled, minted := b.settled(spent, now)
+	return lacks(settled, minted-b.full)
+}
+
+// Lacking is a state whose level lacks so many parts now.
+func (b *Bucket) Lacking(parts, now int64) (spent int64) {
+	return add(b.minted(now)-b.full, parts)
+}
+
+func lacks(settled, empty int64) int64 {
+	if settled -= empty; settled >= 0 {
+		return settled
 	}
+	return math.MaxInt64 // too much debt to count
+}
+
+// Look says, of a charge of cost now, what the state is before it, what the level
+// lacks to the capacity, and how long until it fits; a cost of 0 always does.
+func (b *Bucket) Look(spent, now, cost int64) (settled, lack, wait int64) {
+	settled, minted := b.settled(spent, now)
+	missing := lacks(settled, minted-b.full)
+	lack = b.Units(missing)
 	switch {
-	case lacks <= b.Capacity-cost || cost == 0:
-		return settled, lacks, 0
+	case cost == 0 || cost <= b.Capacity && missing <= b.full-b.Parts(cost):
+		return settled, lack, 0
 	case cost > b.Capacity:
-		return settled, lacks, Never
+		return settled, lack, Never
 	}
-	return settled, lacks, b.mintedAt(add(settled, cost)) - now
+	return settled, lack, max(1, b.mintedAt(add(settled, b.Parts(cost)))-now) // beyond the scale it is not known
 }
 
-// Charged is a state that is Settled with cost taken, whether it fits or not.
-func (*Bucket) Charged(settled, cost int64) int64 { return add(settled, cost) }
+// Charged is a state that is settled with cost taken, whether it fits or not.
+func (b *Bucket) Charged(settled, cost int64) int64 { return add(settled, b.Parts(cost)) }
 
-// SettleSince is Settled with what the level lacks to the capacity, for a time of
-// since after the birth. It is small, to be made part of its caller: since is not
-// negative, and neither is lacks, unless there is too much debt to count.
-func (b *Bucket) SettleSince(spent, since int64) (settled, lacks int64) {
-	empty := b.mint.of(since) - b.Capacity
-	settled = max(spent, empty)
-	return settled, settled - empty
+// EmptySince is the state of which the level is the Capacity, for a time of since
+// after the birth, which is not negative: one that is less has had more poured than
+// the bucket holds, and is that; one that is more lacks the difference, in parts,
+// which is negative only where there is too much debt to count. It is small, to be
+// made part of its caller.
+func (b *Bucket) EmptySince(since int64) int64 {
+	if since > b.whole {
+		return b.emptySince(since)
+	}
+	return since*b.amount - b.full
 }
+
+//go:noinline
+func (b *Bucket) emptySince(since int64) int64 { return b.mint.of(since) - b.full }
 
 // FilledSince is Filled for a time of since after the birth, with the same
 // conditions.
 func (b *Bucket) FilledSince(settled, since int64) int64 {
-	return b.pour.of(settled+b.Capacity) - since
+	return b.pour.of(settled+b.full) - since
 }
 
 // Filled is how long until the level is Capacity again if nobody takes, of a
-// state that is Settled and lacks something.
+// state that is settled and lacks something.
 func (b *Bucket) Filled(settled, now int64) int64 {
-	return b.mintedAt(add(settled, b.Capacity)) - now
+	return b.mintedAt(add(settled, b.full)) - now
 }
 
-// WaitSince is how long until a cost fits that does not yet, with the same
-// conditions. It is no more than Capacity.
+// WaitSince is how long until a cost, in parts, fits that does not yet, with the
+// conditions of EmptySince.
 func (b *Bucket) WaitSince(settled, cost, since int64) int64 {
 	return b.pour.of(settled+cost) - since
 }
 
 // Level is what could be taken now; negative in debt.
 func (b *Bucket) Level(spent, now int64) int64 {
-	spent, m := b.Settled(spent, now)
-	return add(m, -spent)
+	_, lacks, _ := b.Look(spent, now, 0)
+	return add(b.Capacity, -lacks)
 }
 
 // Fits reports whether cost can be taken now.
@@ -119,40 +193,48 @@ func (b *Bucket) Fits(spent, now, cost int64) bool {
 
 // Take charges cost now, whether it fits or not, and returns the new state.
 func (b *Bucket) Take(spent, now, cost int64) int64 {
-	spent, _ = b.Settled(spent, now)
+	spent, _ = b.settled(spent, now)
 	return b.Charged(spent, cost)
 }
 
 // Refund gives back what was taken before. What the bucket cannot hold is lost.
 func (b *Bucket) Refund(spent, amount int64) int64 {
-	return add(spent, -amount)
+	return add(spent, -b.Parts(amount))
 }
 
 // Wait is how long until cost fits, 0 if it does now.
 func (b *Bucket) Wait(spent, now, cost int64) int64 {
-	if cost > b.Capacity {
-		return Never
-	}
-	spent, m := b.Settled(spent, now)
-	need := add(spent, cost)
-	if need <= m {
-		return 0
-	}
-	return b.mintedAt(need) - now
+	_, _, wait := b.Look(spent, now, cost)
+	return wait
 }
 
 // Reset is how long until the level is Capacity again if nobody takes.
 func (b *Bucket) Reset(spent, now int64) int64 {
-	spent, m := b.Settled(spent, now)
-	full := add(spent, b.Capacity)
-	if full <= m {
+	settled, lacks, _ := b.Look(spent, now, 0)
+	if lacks == 0 {
 		return 0
 	}
-	return b.mintedAt(full) - now
+	return b.Filled(settled, now)
 }
 
 // Rebase is the state under the new parameters to which has the level that
-// spent has under b at the given time, cut at the new capacity.
+// spent has under b at the given time, cut at the new capacity: exactly where they
+// refill at the same rate, else in whole units.
 func (b *Bucket) Rebase(spent, at int64, to Bucket) int64 {
-	return add(to.minted(at), -b.Level(spent, at))
+	settled, minted := b.settled(spent, at)
+	if b.amount == to.amount && b.size == to.size && b.part == to.part {
+		return add(to.minted(at), add(settled, -minted))
+	}
+	if level := b.Level(spent, at); level < to.Capacity {
+		return add(to.minted(at), -to.signed(level))
+	}
+	return Whole
+}
+
+// signed is Parts of a number that may be negative.
+func (b *Bucket) signed(units int64) int64 {
+	if units < 0 {
+		return -b.Parts(-max(units, -math.MaxInt64))
+	}
+	return b.Parts(units)
 }

@@ -15,7 +15,7 @@ type model struct {
 	Options
 	now      time.Duration
 	stopped  bool
-	level    int64 // of the bucket
+	level    int64 // of the bucket, in parts
 	holders  []*modelStay
 	line     []*modelStay // in the order of arrival
 	callers  map[modelName]*modelCaller
@@ -58,7 +58,7 @@ type modelStay struct {
 
 func newModel(o Options) *model {
 	return &model{
-		Options: o, level: o.Burst,
+		Options: o, level: o.Burst * perToken(o),
 		callers: map[modelName]*modelCaller{}, last: map[traffic.Class]*modelCaller{},
 		passed: map[traffic.Class]int{}, over: map[traffic.Class]*big.Int{}, own: map[traffic.Class]*big.Int{}, outcomes: map[string]outcome{},
 	}
@@ -73,27 +73,26 @@ func modelCharge(cost, weight int64) *big.Int {
 
 func (m *model) bucketed() bool { return m.Burst > 0 }
 
-// minted is what the refill has made since the beginning.
-func (m *model) minted(at time.Duration) int64 {
-	return int64(at/time.Microsecond) * m.Refill / int64(m.Per/time.Microsecond)
-}
+// perToken is how many parts a token has, so that the refill makes Refill of them in a
+// microsecond.
+func perToken(o Options) int64 { return int64(o.Per / time.Microsecond) }
 
 // elapse moves the clock.
 func (m *model) elapse(to time.Duration) {
 	if m.bucketed() {
-		m.level = min(m.Burst, m.level+m.minted(to)-m.minted(m.now))
+		passed := int64(to/time.Microsecond - m.now/time.Microsecond)
+		m.level = min(m.Burst*perToken(m.Options), m.level+passed*m.Refill)
 	}
 	m.now = to
 }
 
 // tokenAfter is the wait for a token of which n go first.
 func (m *model) tokenAfter(n int) time.Duration {
-	if !m.bucketed() || m.level > int64(n) {
+	need := int64(n+1)*perToken(m.Options) - m.level
+	if !m.bucketed() || need <= 0 {
 		return 0
 	}
-	need := m.minted(m.now) + int64(n) + 1 - m.level
-	per := int64(m.Per / time.Microsecond)
-	return time.Duration((need*per+m.Refill-1)/m.Refill)*time.Microsecond - m.now
+	return (m.now/time.Microsecond+time.Duration((need+m.Refill-1)/m.Refill))*time.Microsecond - m.now
 }
 
 func (m *model) slotFree() bool { return m.Slots == 0 || len(m.holders) < m.Slots }
@@ -208,7 +207,7 @@ func (m *model) enter(name string, a Ask, gone bool) {
 	}
 	w.weight, w.charge = a.Weight, modelCharge(a.Cost, a.Weight)
 	if len(m.line) == 0 && m.slotFree() && m.tokenAfter(0) == 0 {
-		m.level--
+		m.level -= perToken(m.Options)
 		if w.measured = m.known < 8 || m.skipped == 6; w.measured {
 			m.skipped = 0
 		} else {
@@ -383,7 +382,7 @@ func (m *model) remove(w *modelStay) {
 
 func (m *model) fill() {
 	for len(m.line) > 0 && m.slotFree() && m.tokenAfter(0) == 0 {
-		m.level--
+		m.level -= perToken(m.Options)
 		w := m.next()
 		m.remove(w)
 		m.charge(w)
@@ -474,11 +473,14 @@ func (m *model) configure(o Options) {
 	switch {
 	case o.Burst == 0:
 		m.level = 0
-	case m.bucketed():
-		m.level = min(m.level, o.Burst)
+	case !m.bucketed():
+		m.level = o.Burst * perToken(o)
+	case m.Refill*perToken(o) == o.Refill*perToken(m.Options): // the same rate
+		m.level = m.level * perToken(o) / perToken(m.Options)
 	default:
-		m.level = o.Burst
+		m.level = m.level / perToken(m.Options) * perToken(o)
 	}
+	m.level = min(m.level, o.Burst*perToken(o))
 	m.Options = o
 	m.fill()
 }
