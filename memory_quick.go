@@ -72,13 +72,16 @@ func (s *MemoryStore) quickOne(charges []Charge, now int64) bool {
 		return sl.kind != kindInFlight && s.quickWindow(c, sl, h, count, now) || s.quickFrom(charges, h, lay, count, now, true)
 	}
 	w, since := h.word(sl.first), now-s.birth
+	if !sl.ready.Quick(since) {
+		return false
+	}
 	empty := sl.ready.EmptySince(since)
 	state := max(int64(atomic.LoadUint64(w)), empty)
 	lacks := state - empty
-	if since < 0 || lacks < 0 {
+	if lacks < 0 {
 		return false
 	}
-	cost := sl.ready.Parts(c.Amount)
+	cost := sl.ready.Cost(c.Amount)
 	wait, done := time.Duration(0), false
 	switch {
 	case c.Amount == 0:
@@ -286,11 +289,11 @@ func (s *MemoryStore) foretell(charges []Charge, slots []slot, h *head, since in
 		empty := sl.ready.EmptySince(since)
 		state := max(int64(atomic.LoadUint64(h.word(sl.first))), empty)
 		lacks := state - empty
-		if since < 0 || lacks < 0 {
+		if !sl.ready.Quick(since) || lacks < 0 {
 			return 0, false // before there were buckets, or so much debt that nobody counts it
 		}
 		c.RetryAfter, c.Reset, c.Shared = 0, 0, false
-		if cost := sl.ready.Parts(c.Amount); lacks > sl.ready.Full()-cost && c.Amount > 0 {
+		if cost := sl.ready.Cost(c.Amount); lacks > sl.ready.Full()-cost && c.Amount > 0 {
 			c.RetryAfter = duration(sl.ready.WaitSince(state, cost, since))
 			fits = fits && c.Shadow
 		} else if take {

@@ -322,9 +322,8 @@ func TestBucketOfManyParts(t *testing.T) {
 		if got := b.Level(b.Take(spent, 12345, 0), 12345+tt.size); got < min(tt.amount, tt.capacity) || got > min(tt.amount, tt.capacity)+1 {
 			t.Errorf("%+v: %d after a window", tt, got)
 		}
-		empty := b.EmptySince(12345)
-		if lacks := max(spent, empty) - empty; lacks != tt.capacity {
-			t.Errorf("%+v: lacks %d", tt, lacks)
+		if lacks := b.Lacks(spent, 12345); lacks != tt.capacity || b.Quick(12345) {
+			t.Errorf("%+v: lacks %d, quick %v", tt, lacks, b.Quick(12345))
 		}
 	}
 	for _, tt := range []struct{ amount, size, capacity, part int64 }{
@@ -684,7 +683,9 @@ func TestBucketAgainstEveryMicrosecond(t *testing.T) {
 				if got, want := b.Charged(settled, cost), b.Take(spent, now, cost); got != want {
 					t.Fatalf("charged %d, want %d", got, want)
 				}
-				if since := now - b.birth; since >= 0 {
+				if since := now - b.birth; b.Quick(since) != (since >= 0) {
+					t.Fatalf("quick %d after the birth: %v", since, b.Quick(since))
+				} else if since >= 0 {
 					empty := b.EmptySince(since)
 					if s := max(spent, empty); s != settled || b.Units(s-empty) != lacks {
 						t.Fatalf("EmptySince = %d, by which it is %d and lacks %d, want %d and %d", empty, s, b.Units(s-empty), settled, lacks)

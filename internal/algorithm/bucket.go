@@ -1,6 +1,9 @@
 package algorithm
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // Bucket is a token bucket: it holds at most Capacity and is refilled
 // continuously and exactly.
@@ -19,14 +22,15 @@ type Bucket struct {
 	Capacity int64 // at least 1
 
 	birth        int64
-	amount, size int64 // parts that are minted in microseconds
-	full         int64 // Capacity in parts
-	part         int64 // parts of a unit
-	most         int64 // units that can be told in parts
-	whole        int64 // microseconds in each of which amount is minted, as far as that can be counted
-	mint         ratio // from microseconds to what is minted in them, rounded down
-	pour         ratio // and back, rounded up
-	units        ratio // from parts, rounded up
+	amount, size int64  // parts that are minted in microseconds
+	full         int64  // Capacity in parts
+	part         int64  // parts of a unit
+	inverse      uint64 // 2^64 over part
+	most         int64  // units that can be told in parts
+	quick        uint64 // microseconds in each of which amount is minted, as far as that can be counted
+	even         bool   // a part is minted in each microsecond
+	mint         ratio  // from microseconds to what is minted in them, rounded down
+	pour         ratio  // and back, rounded up
 }
 
 const (
@@ -43,14 +47,15 @@ const (
 // units are minted, at moments counted from the birth: then one unit may come
 // earlier than it should.
 func NewBucket(amount, size, capacity, birth int64) Bucket {
-	b := Bucket{Capacity: capacity, birth: birth, amount: amount, size: size, full: capacity, part: 1, whole: -1}
+	b := Bucket{Capacity: capacity, birth: birth, amount: amount, size: size, full: capacity, part: 1}
 	common := gcd(amount, size)
 	if minted, part := amount/common, size/common; minted <= mostMinted && capacity <= mostFull/part {
 		b.amount, b.size, b.full, b.part = minted, 1, capacity*part, part
-		b.whole = math.MaxInt64 / minted
+		b.quick, b.even = uint64(math.MaxInt64/minted), minted == 1
 	}
 	b.most = math.MaxInt64 / b.part
-	b.mint, b.pour, b.units = downRatio(b.amount, b.size), upRatio(b.size, b.amount), upRatio(1, b.part)
+	b.inverse = math.MaxUint64 / uint64(b.part)
+	b.mint, b.pour = downRatio(b.amount, b.size), upRatio(b.size, b.amount)
 	return b
 }
 
@@ -73,12 +78,17 @@ func (b *Bucket) Parts(units int64) int64 {
 }
 
 // Units is how many units parts are that are not negative, rounded up.
-func (b *Bucket) Units(parts int64) int64 {
-	if parts == 0 {
-		return 0
+func (b *Bucket) Units(parts int64) (units int64) {
+	q, _ := bits.Mul64(uint64(parts), b.inverse) // one too few at most
+	units = int64(q)
+	for rest := parts - units*b.part; rest > 0; rest -= b.part {
+		units++
 	}
-	return b.units.of(parts)
+	return units
 }
+
+// Cost is Parts of no more than Capacity.
+func (b *Bucket) Cost(amount int64) int64 { return amount * b.part }
 
 // Full is the Capacity in parts.
 func (b *Bucket) Full() int64 { return b.full }
@@ -147,24 +157,23 @@ func (b *Bucket) Look(spent, now, cost int64) (settled, lack, wait int64) {
 // Charged is a state that is settled with cost taken, whether it fits or not.
 func (b *Bucket) Charged(settled, cost int64) int64 { return add(settled, b.Parts(cost)) }
 
-// EmptySince is the state of which the level is the Capacity, for a time of since
-// after the birth, which is not negative: one that is less has had more poured than
-// the bucket holds, and is that; one that is more lacks the difference, in parts,
-// which is negative only where there is too much debt to count. It is small, to be
-// made part of its caller.
-func (b *Bucket) EmptySince(since int64) int64 {
-	if since > b.whole {
-		return b.emptySince(since)
-	}
-	return since*b.amount - b.full
-}
+// Quick reports whether EmptySince and its like may be asked for a time of since
+// after the birth, which the others know for all times and buckets: they are small,
+// to be made part of their caller.
+func (b *Bucket) Quick(since int64) bool { return uint64(since) <= b.quick }
 
-//go:noinline
-func (b *Bucket) emptySince(since int64) int64 { return b.mint.of(since) - b.full }
+// EmptySince is the state of which the level is 0 short of the Capacity: one that is
+// less has had more poured than the bucket holds, and is that; one that is more lacks
+// the difference, in parts, which is negative only where there is too much debt to
+// count.
+func (b *Bucket) EmptySince(since int64) int64 { return since*b.amount - b.full }
 
 // FilledSince is Filled for a time of since after the birth, with the same
 // conditions.
 func (b *Bucket) FilledSince(settled, since int64) int64 {
+	if b.even {
+		return settled + b.full - since
+	}
 	return b.pour.of(settled+b.full) - since
 }
 
