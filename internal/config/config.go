@@ -183,7 +183,6 @@ type PerModel struct {
 type ModelLimits struct {
 	Name   string
 	Limits Limits
-	Line   int
 }
 
 // RoleLimits overrides the default plan for the callers of one role, field by
@@ -192,7 +191,6 @@ type RoleLimits struct {
 	Name   string
 	Limits Limits
 	Turn   Turn
-	Line   int
 }
 
 // EndpointLimits are the limits that stack on a caller's plan by what it asks.
@@ -337,7 +335,6 @@ type Pricing struct {
 type ModelPrice struct {
 	Name  string
 	Price Price
-	Line  int
 }
 
 // Price is in nano-USD per million tokens. What is nil was not said: that is

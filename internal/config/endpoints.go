@@ -20,7 +20,7 @@ func (r *reader) roles(m *mapping, c *RateLimiting) {
 		limits := e.limits(false, &turn)
 		r.tiers = append(r.tiers, tier{path: e.path, own: limits, plan: limits.over(c.Default)})
 		if (scalar{value: e.name, text: e.key}).isName() {
-			c.Roles = append(c.Roles, RoleLimits{e.key, limits, turn, e.name.node.Line})
+			c.Roles = append(c.Roles, RoleLimits{e.key, limits, turn})
 		}
 	}
 }

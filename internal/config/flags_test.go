@@ -115,9 +115,9 @@ rate_limiting: {default: {requests_per_minute: 1}}
 			t.Fatal(err)
 		}
 		got := fmt.Sprint(c.Listen, " ", c.AdminListen, " ", c.RequestTimeout, " ", c.ShutdownGrace, " ", c.Workers[0].URL, " ", c.Workers[1].URL,
-			" ", len(c.Workers), " ", c.Workers[0].Line, " ", c.TrustedProxies,
+			" ", len(c.Workers), " ", c.TrustedProxies,
 			" ", c.WorkerPolicy.StartupTimeout, " ", gateText(c.Gate()))
-		if want := "0.0.0.0:3 localhost:4 5s 6s http://a https://b/c 2 0 [] 7s 8 slots, bucket 8 + 19 per 2s, queue 10 for 11s"; got != want {
+		if want := "0.0.0.0:3 localhost:4 5s 6s http://a https://b/c 2 [] 7s 8 slots, bucket 8 + 19 per 2s, queue 10 for 11s"; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}

@@ -19,7 +19,7 @@ func (r *reader) pricing(m *mapping, p *Pricing) {
 		if !e.name.isModel(e.key) {
 			continue
 		}
-		p.Models = append(p.Models, ModelPrice{e.key, price, e.name.node.Line})
+		p.Models = append(p.Models, ModelPrice{e.key, price})
 	}
 }
 

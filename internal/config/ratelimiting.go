@@ -137,7 +137,7 @@ func (r *reader) perModel(m *mapping, c *RateLimiting) {
 		if !e.name.isModel(e.key) {
 			continue
 		}
-		c.PerModel.Models = append(c.PerModel.Models, ModelLimits{e.key, limits, e.name.node.Line})
+		c.PerModel.Models = append(c.PerModel.Models, ModelLimits{e.key, limits})
 	}
 }
 

@@ -27,8 +27,6 @@ type Worker struct {
 	// CA is the certificates, in PEM, of those who may vouch for it; nil is
 	// whom the machine trusts.
 	CA []byte
-	// Line is where it stands in the file, 0 when a flag named it.
-	Line int
 }
 
 // WorkerPolicy is the section of the same name.
@@ -90,7 +88,7 @@ func (m *mapping) workers(key string, to *[]Worker) {
 	items, _ := v.items()
 	seen := workerSet{}
 	for _, item := range items {
-		w := Worker{Weight: 1, Line: item.node.Line}
+		w := Worker{Weight: 1}
 		if item.node.Kind == yaml.ScalarNode {
 			if item.workerURL(seen, &w) {
 				*to = append(*to, w)
