@@ -33,10 +33,6 @@ type Rule struct {
 	Global bool
 	// Shadow says that it decides nothing: its charges are shadows.
 	Shadow bool
-	// CandidateOf is the Name of the rule whose amount this one is another of;
-	// empty for all others. A candidate is a shadow.
-	CandidateOf string
-
 	// Burst says that it only smooths another one, by rate_limiting.burst.
 	Burst bool
 

@@ -101,7 +101,7 @@ func (b *builder) rule(c *config.Rule) rule {
 	rules := []Rule{one}
 	if c.Candidate != 0 {
 		other := one
-		other.Name, other.Shown, other.CandidateOf, other.Shadow = one.Name+".candidate", one.Shown+".candidate", one.Name, true
+		other.Name, other.Shown, other.Shadow = one.Name+".candidate", one.Shown+".candidate", true
 		other.Limit.Name, other.Limit.Amount = l.Name+".candidate", c.Candidate
 		other.most = other.Limit.Most()
 		rules = append(rules, other)

@@ -56,9 +56,9 @@ type Caller struct {
 	Listed bool
 	// Bypass says that the caller's key skips every limit.
 	Bypass bool
-	// Tenant and Tier are empty where nothing says them. Role is then
-	// RoleUser or RoleAnonymous.
-	Tenant, Tier, Role string
+	// Tenant is empty where nothing says it. Role is then RoleUser or
+	// RoleAnonymous.
+	Tenant, Role string
 	// Addr is the client's address, behind trusted proxies where there are
 	// any. It is never an IPv4-mapped IPv6 address and has no zone.
 	Addr netip.Addr
