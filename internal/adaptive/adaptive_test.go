@@ -288,7 +288,7 @@ func TestBounds(t *testing.T) {
 				ob.FirstToken = new(Times)
 				d := time.Duration(rapid.IntRange(0, 1000).Draw(t, "ms")) * time.Millisecond
 				for range rapid.IntRange(0, 80).Draw(t, "n") {
-					ob.FirstToken.Add(d, 10)
+					ob.FirstToken.add(d, 10)
 				}
 			}
 			n := c.Step(ob)

@@ -37,13 +37,11 @@ func middle(b int) time.Duration {
 // Times counts times to the first token. The zero Times are none.
 type Times [classes][buckets]uint32
 
-// Add counts one: how long after the gateway sent the request, and the tokens of
-// its input, as well as they are known; 0 if they are not.
-func (t *Times) Add(d time.Duration, input int64) { t[class(input)][bucket(d)]++ }
-
 // recorder is Times that many goroutines add to.
 type recorder [classes][buckets]atomic.Uint32
 
+// add counts one: how long after the gateway sent the request, and the tokens of
+// its input, as well as they are known; 0 if they are not.
 func (r *recorder) add(d time.Duration, input int64) { r[class(input)][bucket(d)].Add(1) }
 
 // take moves what was counted to t.

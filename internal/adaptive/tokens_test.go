@@ -50,13 +50,15 @@ func TestBuckets(t *testing.T) {
 	})
 }
 
+func (t *Times) add(d time.Duration, input int64) { t[class(input)][bucket(d)]++ }
+
 // TestMedian compares medians with those of the times themselves, sorted.
 func TestMedian(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := rapid.SliceOfN(rapid.Int64Range(0, int64(time.Hour)), 1, 50).Draw(t, "times")
 		var times Times
 		for _, d := range all {
-			times.Add(time.Duration(d), 100)
+			times.add(time.Duration(d), 100)
 		}
 		slices.Sort(all)
 		want := middle(bucket(time.Duration(all[len(all)/2])))
@@ -204,7 +206,7 @@ func TestFirstTokens(t *testing.T) {
 						o.InFlight = c.Slots()
 					}
 					for range k.n {
-						o.FirstToken.Add(k.takes, k.input)
+						o.FirstToken.add(k.takes, k.input)
 					}
 					if n++; c.Step(o) != k.want {
 						t.Fatalf("tick %d: %d slots, want %d, of %+v", n, c.Slots(), k.want, k)
@@ -223,7 +225,7 @@ func TestMixture(t *testing.T) {
 		t.Helper()
 		o := Observation{InFlight: inFlight, Waiting: 1, Workers: says(w, Signals{State: Silent}), FirstToken: new(Times)}
 		for range 20 {
-			o.FirstToken.Add(takes, 100)
+			o.FirstToken.add(takes, 100)
 		}
 		if n := c.Step(o); n != want {
 			t.Errorf("%d slots, want %d", n, want)

@@ -76,18 +76,6 @@ func (l Load) All() iter.Seq[Request] {
 	}
 }
 
-// Schedule returns the load's requests before d, in order of time.
-func (l Load) Schedule(d time.Duration) []Request {
-	var schedule []Request
-	for r := range l.All() {
-		if r.At >= d {
-			break
-		}
-		schedule = append(schedule, r)
-	}
-	return schedule
-}
-
 // caller returns a function that draws the requests of the i-th caller, one
 // after the other.
 func (l Load) caller(i int) func() Request {

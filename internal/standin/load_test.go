@@ -24,6 +24,18 @@ func sample(n int, draw func() float64) (mean, cv, most float64) {
 
 func near(got, want, share float64) bool { return math.Abs(got-want) <= share*want }
 
+// schedule returns the load's requests before d, in order of time.
+func (l Load) schedule(d time.Duration) []Request {
+	var schedule []Request
+	for r := range l.All() {
+		if r.At >= d {
+			break
+		}
+		schedule = append(schedule, r)
+	}
+	return schedule
+}
+
 func TestLengths(t *testing.T) {
 	tests := []struct {
 		l        Lengths
@@ -72,7 +84,7 @@ func TestGamma(t *testing.T) {
 func TestDefaultLoad(t *testing.T) {
 	l := Load{Seed: 3, Callers: []Caller{{Name: "a", StreamShare: 0.25, Model: "m"}, {Name: "b", StreamShare: 1}, {Name: "c", CV: 4}}}
 	const span = 6 * time.Hour
-	all := l.Schedule(span)
+	all := l.schedule(span)
 	if rate := float64(len(all)) / span.Seconds(); !near(rate, 5.5, 0.03) {
 		t.Errorf("%.2f requests a second", rate)
 	}
@@ -116,14 +128,14 @@ func TestDefaultLoad(t *testing.T) {
 // TestScheduleIsRepeatable also holds that callers do not disturb each other.
 func TestScheduleIsRepeatable(t *testing.T) {
 	own := Caller{Rate: 2, CV: 2, Input: Lengths{Mean: 50}, Output: Lengths{Mean: 9, CV: 0.5, Max: 20}, StreamShare: 0.5}
-	one := Load{Seed: 1, Callers: []Caller{own}}.Schedule(time.Minute)
-	if !slices.Equal(one, Load{Seed: 1, Callers: []Caller{own}}.Schedule(time.Minute)) || len(one) < 50 {
+	one := Load{Seed: 1, Callers: []Caller{own}}.schedule(time.Minute)
+	if !slices.Equal(one, Load{Seed: 1, Callers: []Caller{own}}.schedule(time.Minute)) || len(one) < 50 {
 		t.Error("not the same again")
 	}
-	if slices.Equal(one, Load{Seed: 2, Callers: []Caller{own}}.Schedule(time.Minute)) {
+	if slices.Equal(one, Load{Seed: 2, Callers: []Caller{own}}.schedule(time.Minute)) {
 		t.Error("the seed does not decide")
 	}
-	two := Load{Seed: 1, Callers: []Caller{own, own}}.Schedule(time.Minute)
+	two := Load{Seed: 1, Callers: []Caller{own, own}}.schedule(time.Minute)
 	second := slices.DeleteFunc(slices.Clone(two), func(r Request) bool { return r.Caller == 0 })
 	first := slices.DeleteFunc(two, func(r Request) bool { return r.Caller == 1 })
 	if !slices.Equal(one, first) {
@@ -135,7 +147,7 @@ func TestScheduleIsRepeatable(t *testing.T) {
 }
 
 func TestLoadEdges(t *testing.T) {
-	if all := (Load{}).Schedule(time.Hour); len(all) != 0 {
+	if all := (Load{}).schedule(time.Hour); len(all) != 0 {
 		t.Errorf("nobody sent %d requests", len(all))
 	}
 	rare := Load{Callers: []Caller{{Rate: 1e-300, CV: 1e300}, {Rate: 1e-300, CV: 1e-300}, {Rate: math.NaN(), CV: math.NaN()}}}
