@@ -69,9 +69,9 @@ func traffic(t *rapid.T, store penstock.Store) {
 		"reserve": func(t *rapid.T) {
 			a, who := amounts(60), chosen()
 			got, err := limiter.ReserveAt(background, now, charges(a, who)...)
-			must(t, now, err)
+			must(t, err)
 			want, err := truth.ReserveAt(background, now, charges(a, who)...)
-			must(t, now, err)
+			must(t, err)
 			same(t, &got.Decision, &want.Decision)
 			if got.Allowed {
 				held := map[string]*penstock.Limits{}
@@ -84,9 +84,9 @@ func traffic(t *rapid.T, store penstock.Store) {
 		"look": func(t *rapid.T) {
 			a, who := amounts(60), chosen()
 			got, err := limiter.LookAt(background, now, charges(a, who)...)
-			must(t, now, err)
+			must(t, err)
 			want, err := truth.LookAt(background, now, charges(a, who)...)
-			must(t, now, err)
+			must(t, err)
 			same(t, &got, &want)
 		},
 		"end": func(t *rapid.T) {
@@ -102,8 +102,8 @@ func traffic(t *rapid.T, store penstock.Store) {
 					used = penstock.Amounts{}
 				}
 			}
-			must(t, now, p.got.SettleAt(background, now, used))
-			must(t, now, p.want.SettleAt(background, now, used))
+			must(t, p.got.SettleAt(background, now, used))
+			must(t, p.want.SettleAt(background, now, used))
 		},
 		"reload": func(t *rapid.T) {
 			key := rapid.SampledFrom(keys).Draw(t, "key")
@@ -111,13 +111,13 @@ func traffic(t *rapid.T, store penstock.Store) {
 		},
 	})
 	for _, p := range open {
-		must(t, now, p.got.CancelAt(background, now))
-		must(t, now, p.want.CancelAt(background, now))
+		must(t, p.got.CancelAt(background, now))
+		must(t, p.want.CancelAt(background, now))
 	}
 	for _, key := range keys {
 		a := penstock.Amounts{penstock.Concurrent: 1}
 		got, err := limiter.LookAt(background, now, sets[key].Charges(key, a)...)
-		must(t, now, err)
+		must(t, err)
 		if used := got.Charges[0].Used; used != 0 {
 			t.Fatalf("%d in flight under %s when all have ended", used, key)
 		}
