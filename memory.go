@@ -59,8 +59,8 @@ var _ Store = (*MemoryStore)(nil)
 // NewMemoryStore returns an empty store. It needs no closing.
 func NewMemoryStore(o MemoryOptions) *MemoryStore {
 	s := &MemoryStore{clock: newClock()}
-	// At the beginning of a day, so that buckets are filled up at whole
-	// seconds, minutes and hours.
+	// At the beginning of a day, so that the units that buckets of odd rates get
+	// at fixed moments (see algorithm.NewBucket) come at whole minutes and hours.
 	const day = 24 * int64(time.Hour/time.Microsecond)
 	s.birth = s.clock.anchor / day * day
 	s.index.key = newHashKey()

@@ -1,7 +1,6 @@
 // Package algorithm is the arithmetic of limits: sliding window, fixed window
 // and token bucket. It holds no clock, no lock and does no I/O: every function
-// takes the state and the time and says what follows. The memory store and the
-// Redis store are two users of the same arithmetic.
+// takes the state and the time and says what follows.
 //
 // Times and durations are int64 microseconds, times counted from the Unix
 // epoch; amounts are int64 in the unit's smallest part. Nothing is a float.
