@@ -13,14 +13,11 @@ const (
 	RequestTooLargeForLimit             // it can never pass
 	QueueFull                           // no place to wait, or the wait would exceed the timeout
 	QueueTimeout                        // it waited as long as it may
-	Banned                              // too many failures from here
 	InvalidRequest                      // the body is not what the path reads
-	Unauthorized                        // a valid credential is missing
-	Forbidden                           // the caller may not do this
 	NotFound                            // no such route
 	BodyTooLarge                        // more bytes than are taken
 	BodyTooSlow                         // the body did not arrive in time
-	UnsupportedEncoding                 // Content-Encoding on a metered path
+	UnsupportedEncoding                 // Content-Encoding, or a charset, on a metered path
 	NoWorker                            // no live worker
 	StoreUnavailable                    // the store is needed and away
 	Overloaded                          // the buffers are full
@@ -78,26 +75,10 @@ var rows = [...]row{
 		wait: true, limiter: true,
 		message: "This request waited in the queue for as long as it may.",
 	},
-	Banned: {
-		name: "banned", status: http.StatusTooManyRequests,
-		openAI: "rate_limit_error", anthropic: "rate_limit_error", google: "RESOURCE_EXHAUSTED",
-		wait: true, limiter: true,
-		message: "Too many failed attempts came from this address.",
-	},
 	InvalidRequest: {
 		name: "invalid_request", status: http.StatusBadRequest,
 		openAI: "invalid_request_error", anthropic: "invalid_request_error", google: "INVALID_ARGUMENT",
 		message: "This request is not valid.",
-	},
-	Unauthorized: {
-		name: "unauthorized", status: http.StatusUnauthorized,
-		openAI: "authentication_error", anthropic: "authentication_error", google: "UNAUTHENTICATED",
-		message: "A valid API key is needed.",
-	},
-	Forbidden: {
-		name: "forbidden", status: http.StatusForbidden,
-		openAI: "permission_error", anthropic: "permission_error", google: "PERMISSION_DENIED",
-		message: "This caller may not do this.",
 	},
 	NotFound: {
 		name: "not_found", status: http.StatusNotFound,

@@ -80,9 +80,6 @@ func (e *Errors) Write(w http.ResponseWriter, r *http.Request, d traffic.Dialect
 	if den.Permanent || row.permanent || wait > time.Minute {
 		b = f.text(b, "X-Should-Retry", "false")
 	}
-	if den.Code == Unauthorized {
-		b = f.text(b, "Www-Authenticate", "Bearer")
-	}
 	body := f.set(w.Header(), b)
 	w.WriteHeader(a.status)
 	if r.Method != http.MethodHead {
