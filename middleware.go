@@ -93,7 +93,8 @@ func (l *limited) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// The client may be gone when the handler returns; what it used is not.
-	// The memory store never fails, and another one's loss is its operator's.
+	// Nothing is charged here, so that the memory store never fails, and another
+	// one's loss is its operator's.
 	defer func() { _ = res.Keep(context.WithoutCancel(ctx)) }()
 	if b := res.Binding(); b != nil {
 		limit := b.Limit()

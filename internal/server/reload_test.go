@@ -125,7 +125,7 @@ func TestBadReload(t *testing.T) {
 			r.flags.WorkerURLs = nil
 			r.text = good
 			r.mu.Unlock()
-			if err := r.Reload(); err == nil || err.Error() != "no workers: nothing was changed" {
+			if err := r.Reload(); err == nil || err.Error() != "no workers: name one under workers, or nothing changes" {
 				t.Errorf("without workers: %v", err)
 			}
 			r.mu.Lock()

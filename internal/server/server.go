@@ -319,7 +319,7 @@ func (s *Server) Reload() error {
 	defer s.reloading.Unlock()
 	c, warnings, err := s.load()
 	if err == nil && len(c.Workers) == 0 {
-		err = errors.New("no workers: nothing was changed")
+		err = errors.New("no workers: name one under workers, or nothing changes")
 	}
 	if err == nil {
 		err = s.apply(c)

@@ -1,6 +1,6 @@
 // Package traffic holds the types that the rooms of the gateway hand to each
-// other: who is asking, what is asked for, and what was really used. It holds
-// no behaviour.
+// other: who is asking, what is asked for, and what was really used. They
+// hold what is said of a request, and do nothing with it.
 package traffic
 
 import (

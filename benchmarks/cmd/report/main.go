@@ -3,7 +3,7 @@
 // and each budget of the design beside what was reached. It runs in the folder
 // benchmarks:
 //
-//	go run ./cmd/report             about fifteen minutes
+//	go run ./cmd/report             about twenty minutes
 //	go run ./cmd/report -o new.txt  keeps the lines, in Go's benchmark format
 //	go run ./cmd/report new.txt     prints the table of lines that were kept
 package main
