@@ -6,7 +6,6 @@ package gateway
 import (
 	"context"
 	"io"
-	"log"
 	"log/slog"
 	"math"
 	"net/http"
@@ -88,7 +87,6 @@ type Gateway struct {
 	stopping atomic.Bool
 	active   atomic.Int64  // requests
 	empty    chan struct{} // one is there when active has come to 0 while stopping
-	errorLog *log.Logger
 	buffers  copyBuffers
 
 	exchanges sync.Pool // of *exchange, that have ended well
@@ -101,11 +99,7 @@ func New(o Options) *Gateway {
 	for _, code := range reply.Codes() {
 		o.Metrics.Codes(code.String())
 	}
-	return &Gateway{
-		Options:  o,
-		empty:    make(chan struct{}, 1),
-		errorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
-	}
+	return &Gateway{Options: o, empty: make(chan struct{}, 1)}
 }
 
 // SetRules makes the rules those of all requests that come from now on.
