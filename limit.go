@@ -277,8 +277,8 @@ func (s *Limits) Len() int {
 	return len(s.limits)
 }
 
-// At returns the i-th limit, with what NewLimits filled in: Name, Capacity and
-// Precision.
+// At returns the i-th limit, from 0 to Len()-1, with what NewLimits filled in:
+// Name, Algorithm, Capacity and Precision. It panics for any other i.
 func (s *Limits) At(i int) Limit { return s.limits[i] }
 
 // Charges returns what a request that takes amounts is charged under key: one
@@ -289,7 +289,8 @@ func (s *Limits) Charges(key string, amounts Amounts) []Charge {
 	return s.AppendCharges(nil, key, &amounts)
 }
 
-// AppendCharges appends to dst what [Limits.Charges] returns.
+// AppendCharges appends to dst what [Limits.Charges] returns. amounts is only
+// read, and not kept.
 func (s *Limits) AppendCharges(dst []Charge, key string, amounts *Amounts) []Charge {
 	for i := range s.Len() {
 		if n := amounts[s.gauges[i].unit]; n != 0 {

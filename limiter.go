@@ -30,7 +30,7 @@ type Decision struct {
 // longest wait; of an allowed request, the one with the smallest share left,
 // where one on requests in flight counts only when there is no other, since
 // what it takes comes back with the request. Shadow charges bind nothing. It is
-// nil when there is no other.
+// nil when no other limit was charged.
 func (d *Decision) Binding() *Charge {
 	if d.binding < 0 || len(d.Charges) == 0 {
 		return nil
@@ -68,8 +68,8 @@ func tighter(a, b *Charge) bool {
 
 func (c *Charge) inFlight() bool { return c.Limits.gauges[c.Index].unit == Concurrent }
 
-// A Limiter decides requests against a store. [New] makes one. It may be used by any number of
-// goroutines at the same time.
+// A Limiter decides requests against a store. [New] makes one. It may be used by
+// any number of goroutines at the same time.
 type Limiter struct {
 	store Store
 	hold  atomic.Int64 // the recent mean time that a request was in flight, in nanoseconds
@@ -148,8 +148,10 @@ func (l *Limiter) Debt() (debt Amounts) {
 }
 
 // A Reservation is charges taken before the work, held until its real use is
-// known. Each is settled or cancelled once; what comes after that does nothing.
-// Its methods may be called by any goroutine.
+// known. Each is settled, cancelled or kept once; what comes after that does
+// nothing. The errors of its methods are the store's; one that could not be
+// settled, cancelled or kept has ended all the same, as it was charged. Its methods
+// may be called by any goroutine.
 type Reservation struct {
 	// Decision says whether the charges were taken. The Reservation of a
 	// denied request holds nothing, and all its methods do nothing.

@@ -11,7 +11,8 @@ import (
 // limit lets through at once.
 const Never time.Duration = math.MaxInt64
 
-// ErrStoreUnavailable is what a store's errors wrap when it cannot be reached.
+// ErrStoreUnavailable is what a store's errors wrap when it cannot decide: it
+// cannot be reached, or a bounded one is full of what counts.
 var ErrStoreUnavailable = errors.New("the store is not available")
 
 // Amounts is how much of each unit a request takes, by unit:
@@ -32,8 +33,8 @@ type Charge struct {
 	// of 0 always passes.
 	Amount int64
 	// Overflow is the key that is charged instead, together with others, when
-	// a bounded store has no room for a new Key. Empty: one that all keys
-	// with the same Limits share.
+	// a bounded store has no room for a new Key; each key of a request needs
+	// one of its own. Empty: one that all keys with the same Limits share.
 	Overflow string
 	// Handle, if there is one, is a [Handle] of Key, by which a MemoryStore finds
 	// the counter sooner. It changes nothing else.
@@ -48,9 +49,9 @@ type Charge struct {
 
 	// Shared says that the Overflow key was charged.
 	Shared bool
-	// Notes of the memory store: what it found when it checked the charge (see
-	// tally), and of a Shared one without an Overflow key, the how manieth key
-	// of its request it is.
+	// Notes of the memory store: of a Shared charge without an Overflow key, which
+	// key of its request it is, counted from 0; and what was found when the charge
+	// was checked (see tally).
 	nth   int32
 	state int64
 	// Status is how the limit stands under the key.
@@ -101,11 +102,11 @@ type Adjustment struct {
 // A Store keeps counters. A counter is named by key, unit and limit name;
 // amount, window and algorithm of a limit may change while it is counted: the
 // charges stay, each for at least as long as it would have counted, a bucket
-// that is not whole keeps its level, in whole units when its rate changes, and when the size of the window or the
-// algorithm changes, the sum still counted becomes one charge made now. A Store may be used by
-// any number of goroutines at the same time. Its clock never jumps forward; a
-// time handed to it may lie before one that it has seen, and then frees
-// nothing early.
+// that is not whole keeps its level, in whole units when its rate changes, and
+// when the size of the window or the algorithm changes, the sum still counted
+// becomes one charge made now. A Store may be used by any number of goroutines
+// at the same time. Its clock never jumps forward; a time handed to it may lie
+// before one that it has seen, and then frees nothing early.
 //
 // The package storetest has the tests that every store must pass.
 type Store interface {
@@ -113,8 +114,9 @@ type Store interface {
 	// when one does not fit, none; of Shadow charges those that fit are taken
 	// with the others, and those that do not hold up nothing. It fills in every
 	// charge's Status, with RetryAfter other than 0 exactly for those that do
-	// not fit, and returns the moment. A zero now is the store's own clock. Charges of the same
-	// key stand next to each other, with the same Limits, each Index once.
+	// not fit, and returns the moment. A zero now is the store's own clock.
+	// Charges of the same key stand next to each other, with the same Limits,
+	// each Index once.
 	Take(ctx context.Context, now time.Time, charges []Charge) (time.Time, error)
 
 	// Look fills in what Take would say, and takes nothing.

@@ -12,7 +12,7 @@ import (
 // A Model is a store that is slow and obvious: it keeps every charge for ever,
 // and adds up those that count each time that it is asked. Faster stores are
 // held against it. Its time is handed to it: it has no clock, and time must not
-// go back.
+// go back. It may be used by any number of goroutines. [NewModel] makes one.
 type Model struct {
 	mu       sync.Mutex
 	counters map[counterName]*counter
