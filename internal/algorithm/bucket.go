@@ -40,7 +40,8 @@ const (
 
 // NewBucket returns the bucket of the given capacity that is refilled by amount
 // in size microseconds; all three are at least 1. Birth is where minting began,
-// the same for all that share a state.
+// the same for all that share a state. Times lie within 70 years of it: beyond, what
+// is minted may be cut, so that nothing comes any more.
 //
 // Of amounts that have more than 4,096 units when they and the microseconds are
 // reduced to lowest terms, and of capacities of 2^60 parts and more, only whole
