@@ -56,11 +56,13 @@ type MemoryStore struct {
 
 var _ Store = (*MemoryStore)(nil)
 
-// NewMemoryStore returns an empty store. It needs no closing.
+// NewMemoryStore returns an empty store. It needs no closing. Times that are handed
+// to it, as of a simulation, may lie up to 70 years before or after now; beyond
+// that some token buckets are not refilled.
 func NewMemoryStore(o MemoryOptions) *MemoryStore {
 	s := &MemoryStore{clock: newClock()}
-	// At the beginning of a day, so that the units that buckets of odd rates get
-	// at fixed moments (see algorithm.NewBucket) come at whole minutes and hours.
+	// At the beginning of a day, so that buckets that get whole units at fixed
+	// moments (see algorithm.NewBucket) get them at whole seconds, minutes and hours.
 	const day = 24 * int64(time.Hour/time.Microsecond)
 	s.birth = s.clock.anchor / day * day
 	s.index.key = newHashKey()

@@ -299,11 +299,46 @@ func TestBucketSteps(t *testing.T) {
 	}
 }
 
+// TestBucketFarFromItsBirth: a bucket that began in 2026 counts from 1970 to 2090, as
+// a simulation may; where even parts of it cannot be counted any more, it holds what
+// it holds, and nothing comes before its time.
+func TestBucketFarFromItsBirth(t *testing.T) {
+	const birth = 56 * 366 * 24 * hour
+	for _, amount := range []int64{1, 60, 1001, 4093, 4099, 1_000_007} {
+		b := NewBucket(amount, minute, 10, birth)
+		for _, now := range []int64{0, birth + 60*366*24*hour} {
+			spent := b.Take(Whole, now, 10)
+			due := ceilDiv(10*minute, amount)
+			if reset := b.Reset(spent, now); reset > due || reset < due-ceilDiv(minute, amount) {
+				t.Errorf("%d a minute, at %d: whole in %d, want %d", amount, now, reset, due)
+			}
+			if level := b.Level(spent, now+due); level != 10 {
+				t.Errorf("%d a minute, at %d: %d after %d", amount, now, level, due)
+			}
+		}
+		for _, now := range []int64{math.MinInt64 / 2, -1 << 55, 1 << 58, math.MaxInt64 / 2} {
+			spent := Whole
+			for n := range 12 {
+				fits, wait := b.Fits(spent, now, 1), b.Wait(spent, now, 1)
+				if fits != (n < 10) || (wait <= 0) == !fits {
+					t.Fatalf("%d a minute, at %d: of the %d. it says %v and to wait %d", amount, now, n+1, fits, wait)
+				}
+				if fits {
+					spent = b.Take(spent, now, 1)
+				}
+				if reset := b.Reset(spent, now); reset <= 0 {
+					t.Fatalf("%d a minute, at %d: whole in %d", amount, now, reset)
+				}
+			}
+		}
+	}
+}
+
 // TestBucketOfManyParts: where the parts would be too many, units are minted whole,
 // as many as ever in the end, and nothing comes late.
 func TestBucketOfManyParts(t *testing.T) {
 	for _, tt := range []struct{ amount, size, capacity int64 }{
-		{8209, minute, 10}, {1_000_007, minute, 1 << 40}, {1, minute, 1 << 53}, {1<<53 - 1, 1 << 51, 1},
+		{4099, minute, 10}, {1_000_007, minute, 1 << 40}, {1, minute, 1 << 53}, {1<<53 - 1, 1 << 51, 1},
 	} {
 		b := NewBucket(tt.amount, tt.size, tt.capacity, 0)
 		if b.part != 1 {
@@ -327,7 +362,7 @@ func TestBucketOfManyParts(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ amount, size, capacity, part int64 }{
-		{60, minute, 10, 1_000_000}, {8191, minute, 10, minute}, {100_000, minute, 100_000, 600}, {1, 2 * second, 1, 2 * second},
+		{60, minute, 10, 1_000_000}, {4093, minute, 10, minute}, {100_000, minute, 100_000, 600}, {1, 2 * second, 1, 2 * second},
 	} {
 		if b := NewBucket(tt.amount, tt.size, tt.capacity, 0); b.part != tt.part {
 			t.Errorf("%+v: %d parts", tt, b.part)

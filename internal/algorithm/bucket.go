@@ -34,15 +34,16 @@ type Bucket struct {
 }
 
 const (
-	mostMinted = 1 << 13 // parts a microsecond: they can be counted for 35 years
+	mostMinted = 1 << 12 // parts a microsecond: they can be counted for 71 years, also back to 1970
 	mostFull   = 1 << 60 // parts
 )
 
 // NewBucket returns the bucket of the given capacity that is refilled by amount
 // in size microseconds; all three are at least 1. Birth is where minting began,
-// the same for all that share a state.
+// the same for all that share a state. Times lie within 70 years of it: beyond, what
+// is minted may be cut, so that nothing comes any more.
 //
-// Of amounts that have more than 8,192 units when they and the microseconds are
+// Of amounts that have more than 4,096 units when they and the microseconds are
 // reduced to lowest terms, and of capacities of 2^60 parts and more, only whole
 // units are minted, at moments counted from the birth: then one unit may come
 // earlier than it should.
@@ -114,22 +115,24 @@ func (b *Bucket) mintedAt(x int64) int64 {
 	return b.birth - q
 }
 
-// settled is the state with what the bucket could not hold poured away, and
-// what has been minted so far, both in parts.
-func (b *Bucket) settled(spent, now int64) (settled, minted int64) {
-	m := b.minted(now)
-	return max(spent, m-b.full), m
+// empty is the state of which the level is 0 short of the Capacity; see EmptySince.
+func (b *Bucket) empty(now int64) int64 { return add(b.minted(now), -b.full) }
+
+// settled is the state with what the bucket could not hold poured away, and the
+// one that is empty, both in parts.
+func (b *Bucket) settled(spent, now int64) (settled, empty int64) {
+	empty = b.empty(now)
+	return max(spent, empty), empty
 }
 
 // Lacks is what the level lacks to the capacity, in parts.
 func (b *Bucket) Lacks(spent, now int64) int64 {
-	settled, minted := b.settled(spent, now)
-	return lacks(settled, minted-b.full)
+	return lacks(b.settled(spent, now))
 }
 
 // Lacking is a state whose level lacks so many parts now.
 func (b *Bucket) Lacking(parts, now int64) (spent int64) {
-	return add(b.minted(now)-b.full, parts)
+	return add(b.empty(now), parts)
 }
 
 func lacks(settled, empty int64) int64 {
@@ -142,8 +145,8 @@ func lacks(settled, empty int64) int64 {
 // Look says, of a charge of cost now, what the state is before it, what the level
 // lacks to the capacity, and how long until it fits; a cost of 0 always does.
 func (b *Bucket) Look(spent, now, cost int64) (settled, lack, wait int64) {
-	settled, minted := b.settled(spent, now)
-	missing := lacks(settled, minted-b.full)
+	settled, empty := b.settled(spent, now)
+	missing := lacks(settled, empty)
 	lack = b.Units(missing)
 	switch {
 	case cost == 0 || cost <= b.Capacity && missing <= b.full-b.Parts(cost):
@@ -180,7 +183,7 @@ func (b *Bucket) FilledSince(settled, since int64) int64 {
 // Filled is how long until the level is Capacity again if nobody takes, of a
 // state that is settled and lacks something.
 func (b *Bucket) Filled(settled, now int64) int64 {
-	return b.mintedAt(add(settled, b.full)) - now
+	return max(1, b.mintedAt(add(settled, b.full))-now) // as in Look
 }
 
 // WaitSince is how long until a cost, in parts, fits that does not yet, with the
@@ -230,9 +233,8 @@ func (b *Bucket) Reset(spent, now int64) int64 {
 // spent has under b at the given time, cut at the new capacity: exactly where they
 // refill at the same rate, else in whole units.
 func (b *Bucket) Rebase(spent, at int64, to Bucket) int64 {
-	settled, minted := b.settled(spent, at)
 	if b.amount == to.amount && b.size == to.size && b.part == to.part {
-		return add(to.minted(at), add(settled, -minted))
+		return add(add(to.minted(at), -b.full), b.Lacks(spent, at))
 	}
 	if level := b.Level(spent, at); level < to.Capacity {
 		return add(to.minted(at), -to.signed(level))

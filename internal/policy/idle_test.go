@@ -334,6 +334,7 @@ rate_limiting:
     - {name: f, match: {path: [/v1/files, /v1/images/generations]}, limit: {output_tokens: 5, per: 1m}}
     - {name: g, match: {path: [/v1/files, /v1/images/generations]}, limit: {tokens: 999, per: 1m}}
     - {name: h, match: {path: [/v1/files, /v1/chat/completions]}, limit: {output_tokens: 5, per: 1m}}
+    - {name: i, match: {method: PUT, path: /v1/embeddings}, limit: {tokens: 99999, per: 1m}}
 `, []string{
 			"per_endpoint[1].limits.output_tokens_per_minute: /v1/embeddings: counts nothing: no answer to these requests is made of output tokens",
 			"per_endpoint[1].limits.tokens_per_minute: /v1/embeddings: an image or file is taken for estimate.media_part of 1000, and so takes all of it until the request has ended",

@@ -22,7 +22,7 @@ type reading struct {
 // reading returns what can be known of the requests, as their methods and paths
 // tell. endpoints is as for [Policy.Idle].
 func (s *scope) reading(endpoints func(path string) []traffic.Endpoint) (can reading) {
-	if !one(s.methods, "POST") {
+	if !one(s.methods, "POST") && !one(s.methods, "PUT") { // as provider.Route has it
 		return can
 	}
 	if len(s.paths) == 0 {

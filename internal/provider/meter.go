@@ -36,6 +36,7 @@ type Meter struct {
 	totals   totals
 	ended    bool
 	closing  bool  // the last documents say that no more text comes
+	resumed  bool  // text came where none was to come any more
 	sequence int64 // of the last event that had a number; unreported: none had
 	shape    shape // of a document of the stream
 }
@@ -74,7 +75,7 @@ func (m *Meter) Start(r *Request, header http.Header, body io.ReadCloser) {
 	m.doc.start(m.tree())
 	m.shape.start()
 	m.totals = totals{input: unreported, output: unreported, apart: m.dialect == traffic.Anthropic, parts: noNumbers}
-	m.ended, m.closing, m.sequence = false, false, unreported
+	m.ended, m.closing, m.resumed, m.sequence = false, false, false, unreported
 }
 
 // formatOf tells how an answer is written.
@@ -180,7 +181,8 @@ func (m *Meter) endDocument() (usageOnly bool) {
 	if f := &m.doc.found; m.doc.whole() {
 		last := m.interpret(f)
 		m.ended = last || m.ended
-		m.closing = last || m.closes(f)
+		m.resumed = m.resumed || m.closing && weigh(f.answer()) > 0
+		m.closing = m.closes(f, last)
 		m.totals.add(f)
 		if f.sequence != unreported {
 			m.sequence = f.sequence
@@ -262,13 +264,17 @@ func (m *Meter) Closing() bool {
 		return m.closing || m.isDone()
 	}
 	f := m.doc.found // of an event that may lack but its blank line
-	return m.interpret(&f) || m.closes(&f)
+	return m.closes(&f, m.interpret(&f))
 }
 
 // closes reports whether a document, which was interpreted, says that no more
-// text comes, or says nothing where one before it did.
-func (m *Meter) closes(f *found) bool {
-	return f.finished || f.usage && f.noChoices || m.closing && weigh(f.answer()) == 0
+// text comes, or says nothing where one before it did. Some workers say it in every
+// one, so that it is not taken from what has text itself once that has gone on.
+func (m *Meter) closes(f *found, last bool) bool {
+	if (m.closing || m.resumed) && weigh(f.answer()) > 0 {
+		return false
+	}
+	return last || f.finished || f.usage && f.noChoices || m.closing
 }
 
 // AtEventBoundary reports whether what was read so far is whole events, lines or

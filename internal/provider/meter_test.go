@@ -300,6 +300,46 @@ func TestLive(t *testing.T) {
 	}
 }
 
+// TestClosingOfWhoSaysItAlways: there are workers whose every event has a reason why
+// the answer ends. Once text has come behind one, it says nothing beside text.
+func TestClosingOfWhoSaysItAlways(t *testing.T) {
+	for name, tt := range map[string]struct {
+		endpoint    traffic.Endpoint
+		event, last string
+	}{
+		"nothing is the reason": {
+			openAIEndpoint(chatKind),
+			`{"choices":[{"delta":{"content":"text"},"finish_reason":""}]}`,
+			`{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":9}}`,
+		},
+		"the same all along": {
+			traffic.Endpoint{Dialect: traffic.Google, Kind: traffic.GenerateContent, Stream: true},
+			`{"candidates":[{"content":{"parts":[{"text":"text"}]},"finishReason":"STOP"}]}`,
+			`{"candidates":[{"content":{"parts":[]},"finishReason":"STOP"}]}`,
+		},
+	} {
+		var m Meter
+		m.Start(&Request{Ask: traffic.Ask{Endpoint: tt.endpoint}}, http.Header{"Content-Type": {streamType}}, http.NoBody)
+		for n, s := range []struct {
+			piece   string
+			closing bool
+		}{
+			{"data: " + tt.event, true},
+			{"\n\n", true},
+			{"data: " + tt.event, false},
+			{"\n\n", false},
+			{"data: " + tt.event + "\n\n", false},
+			{"data: " + tt.last, true},
+			{"\n\n", true},
+		} {
+			m.feed([]byte(s.piece))
+			if m.Closing() != s.closing {
+				t.Errorf("%s, step %d: closing is %v behind %q", name, n, m.Closing(), s.piece)
+			}
+		}
+	}
+}
+
 // TestClosing follows a stream of two choices, byte by byte: it closes with what
 // says that a choice has ended, and goes on with the text of the other one.
 func TestClosing(t *testing.T) {

@@ -17,9 +17,11 @@ type pace struct {
 	now      int          // the percentage of all, as it is set
 }
 
-// keep sets the percentage after each collection, until ctx is done.
+// keep sets the percentage now, for counters that were restored, and after each
+// collection, until ctx is done.
 func (p *pace) keep(ctx context.Context) {
 	p.now = p.percent
+	p.set()
 	var again func()
 	again = func() {
 		if ctx.Err() == nil {

@@ -54,6 +54,22 @@ func TestPace(t *testing.T) {
 	runtime.KeepAlive(counters)
 }
 
+// TestPaceFromTheStart: counters that were restored are there before the first
+// collection that comes, which would be that of five times as much.
+func TestPaceFromTheStart(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	counters := make([]byte, 64<<20)
+	runtime.GC()
+	p := pace{percent: 400, counters: func() int64 { return int64(len(counters)) }}
+	ended, end := context.WithCancel(t.Context())
+	end() // so that no collection has a part in it
+	p.keep(ended)
+	if got := debug.SetGCPercent(400); got > 200 {
+		t.Errorf("with counters from the start: %d %%, want at most 200", got)
+	}
+	runtime.KeepAlive(counters)
+}
+
 // TestKeepsPace: the percentage is looked after at every collection until the end.
 func TestKeepsPace(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400))

@@ -37,7 +37,7 @@ func endpoints(path string) (kinds []traffic.Endpoint) {
 		kinds = append(kinds, endpoint("/v1beta/models/m"+last))
 	case '/':
 		// What is before it matters as far as it is one of these.
-		for _, dir := range []string{"", "/api", "/v1", "/v1/chat", "/v1/audio", "/v1/images"} {
+		for _, dir := range []string{"", "/api", "/v1", "/v1/chat", "/v1/chat/completions", "/v1/audio", "/v1/images"} {
 			kinds = append(kinds, endpoint(dir+last))
 		}
 	}
