@@ -116,8 +116,10 @@ func (b *besieged) ask(limits *Limits) {
 // takes more memory than there may be, at no moment, and listed callers notice
 // nothing of any.
 func TestCeilingOfMemory(t *testing.T) {
+	t.Parallel()
 	for _, most := range []int64{1 << 20, 2 << 20, 5 << 20 / 2} {
 		t.Run(strconv.FormatInt(most>>10, 10)+" KiB", func(t *testing.T) {
+			t.Parallel()
 			b := &besieged{t: t, bounds: MemoryOptions{MaxBytes: most, Reserve: 40}, listed: 40, now: noon, rnd: rand.New(rand.NewPCG(uint64(most), 4))}
 			b.s, b.quiet = NewMemoryStore(b.bounds), NewMemoryStore(MemoryOptions{})
 			mine, others := plans(), strangers()
@@ -315,6 +317,7 @@ func TestTablesThatCannotGrow(t *testing.T) {
 // pool to pool under those who read without a lock. Nothing passes the ceiling
 // and nothing of the listed callers is miscounted.
 func TestCeilingUnderContention(t *testing.T) {
+	t.Parallel()
 	const most, listed, goroutines, rounds = 1 << 20, 20, 4, 4000
 	s := NewMemoryStore(MemoryOptions{MaxBytes: most, Reserve: listed})
 	hour := func(n int) (limits []Limit) {

@@ -81,6 +81,7 @@ func (m *mortal) die(now time.Time) {
 // TestMemoryStoreAcrossRestarts: a store that dies and rises again and again
 // keeps every promise as one that lives does.
 func TestMemoryStoreAcrossRestarts(t *testing.T) {
+	t.Parallel()
 	deaths := 0
 	storetest.Run(t, func(t *testing.T) penstock.Store {
 		m := &mortal{t: t, store: penstock.NewMemoryStore(penstock.MemoryOptions{})}

@@ -30,6 +30,7 @@ func bornEarlier() *penstock.MemoryStore {
 }
 
 func TestModel(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(*testing.T) penstock.Store { return storetest.NewModel() })
 }
 
