@@ -2,9 +2,14 @@ package server
 
 import (
 	"context"
+	"io"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"testing"
+
+	"github.com/penstock-dev/penstock"
+	"github.com/penstock-dev/penstock/internal/config"
 )
 
 func TestPercentOfAll(t *testing.T) {
@@ -96,5 +101,33 @@ func TestKeepsPace(t *testing.T) {
 	runtime.GC()
 	if n := len(asked); n > 0 {
 		t.Errorf("asked %d times after the end", n)
+	}
+}
+
+// TestServerKeepsPace: the percentage that a server is told follows its counters.
+func TestServerKeepsPace(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	s, err := New(Options{Log: io.Discard, GCPercent: 400, Load: func() (*config.Config, []config.Warning, error) {
+		const text = "listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\nworkers: [http://127.0.0.1:9]\n"
+		return config.Parse("penstock.yaml", []byte(text), config.Flags{}, func(string) (string, bool) { return "", false })
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	charges := penstock.MustLimits(penstock.PerDay(penstock.Requests, 10)).Charges("", penstock.Amounts{penstock.Requests: 1})
+	for i := range 150_000 {
+		charges[0].Key = strconv.Itoa(i)
+		if _, err := s.store.Take(t.Context(), noon(), charges); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.GC()
+	ctx, stop := context.WithCancel(t.Context())
+	stop() // it begins, and ends at once
+	if err := s.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := debug.SetGCPercent(400); got >= 400 {
+		t.Errorf("%d %% with %d bytes of counters", got, s.store.Stats().Bytes)
 	}
 }
