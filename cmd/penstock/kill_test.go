@@ -196,16 +196,25 @@ func serveUntilKilled(t *testing.T, dir, worker string, limit int64) *mortal {
 // its log no more is read.
 func serveWith(t *testing.T, dir, worker, text string) *mortal {
 	t.Helper()
-	config := filepath.Join(dir, "penstock.yaml")
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &mortal{cmd: exec.Command(self)}
-	p.cmd.Args = []string{"penstock", "serve", "--config", config, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--worker-urls", worker}
+	cmd := exec.Command(self)
+	cmd.Args = []string{"penstock"}
+	return serveBy(t, cmd, dir, worker, text)
+}
+
+// serveBy is serveWith by a command that the arguments are added to.
+func serveBy(t *testing.T, cmd *exec.Cmd, dir, worker, text string) *mortal {
+	t.Helper()
+	config := filepath.Join(dir, "penstock.yaml")
+	err := os.WriteFile(config, []byte(text), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &mortal{cmd: cmd}
+	p.cmd.Args = append(p.cmd.Args, "serve", "--config", config, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--worker-urls", worker)
 	p.cmd.Dir, p.cmd.Env = dir, append(os.Environ(), "GORACE="+race)
 	if p.log, err = p.cmd.StderrPipe(); err != nil {
 		t.Fatal(err)
