@@ -69,6 +69,8 @@ func (r *reader) checkLimits(all *Config) {
 		}
 	}
 	switch {
+	case !c.Enabled && r.has("rate_limiting.enabled") && all.Admission.on():
+		r.warnAt("rate_limiting.enabled", "false, so nothing but what is in flight is limited, by admission")
 	case !c.Enabled && r.has("rate_limiting.enabled"):
 		r.warnAt("rate_limiting.enabled", "false, so nothing is limited")
 	case !c.limits() && !all.Admission.on() && len(r.errors.list) == 0: // else the limits may be among what is wrong
