@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,9 +39,18 @@ func (r *reader) checkListen(c *Config) {
 	if !isLoopback(c.AdminListen) && c.Admin.Token == "" && !r.has("admin.token") {
 		r.failAt("admin_listen", "not a loopback address, so admin.token must say who may use it")
 	}
-	if !isLoopback(c.Listen) && !r.has("trusted_proxies") {
-		c.TrustedProxies = nil
+	if !r.has("trusted_proxies") {
+		c.TrustedProxies = TrustedBy(c.Listen)
 	}
+}
+
+// TrustedBy returns the TrustedProxies of who listens on an address, where nothing
+// is said of them: this machine if nobody else reaches it there, else nobody.
+func TrustedBy(listen string) []netip.Prefix {
+	if !isLoopback(listen) {
+		return nil
+	}
+	return loopbackNetworks()
 }
 
 // has reports whether the file or a flag said something at path.

@@ -187,11 +187,15 @@ func (s *Server) apply(c *config.Config) error {
 	if err != nil {
 		return err
 	}
+	trusted := c.TrustedProxies
+	if !c.Says("trusted_proxies") {
+		trusted = config.TrustedBy(s.started.Listen) // where it listens still
+	}
 	keys := listed(c)
 	id, err := identity.New(identity.Options{
 		Keys:        keys,
 		UnknownKeys: unknownKeys[c.Auth.UnknownKeys],
-		Trusted:     c.TrustedProxies,
+		Trusted:     trusted,
 		NameKey:     s.nameKey,
 		Learned:     s.learned,
 	})
@@ -214,7 +218,7 @@ func (s *Server) apply(c *config.Config) error {
 		Identifier:     id,
 		Policy:         p,
 		Headers:        headers,
-		TrustedProxies: c.TrustedProxies,
+		TrustedProxies: trusted,
 		AllowRoutes:    c.Routes.Allow,
 		MaxBody:        body,
 		MaxBuffered:    buffered,
