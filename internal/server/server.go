@@ -259,6 +259,7 @@ func (s *Server) apply(c *config.Config) error {
 		names = append(names, c.Name)
 	}
 	s.metrics.Known(p.ModelNames(), names, pathsOf(c))
+	s.metrics.Rules(countedRules(p))
 	s.gateway.SetRules(rules)
 	s.mu.Lock()
 	s.config, s.policy, s.callers = c, p, callers
