@@ -99,7 +99,7 @@ func TestGate(t *testing.T) {
 		{file: concurrent, want: "10 slots, queue 100 for 30s"},
 		{file: concurrent, args: "--max-concurrent-requests 5", want: "--max-concurrent-requests: rate_limiting.concurrent at p.yaml:1:17 limits what is in flight, too: keep one of them"},
 		{file: concurrent, args: "--max-concurrent-requests -1", want: "10 slots, queue 100 for 30s"},
-		{file: "rate_limiting: {enabled: false, concurrent: {max_concurrent: 10}}", args: "--max-concurrent-requests 5", want: "5 slots, bucket 5 + 5 per 1s, queue 100 for 1m", warnings: []string{"p.yaml:1:26: rate_limiting.enabled: false, so nothing is limited"}},
+		{file: "rate_limiting: {enabled: false, concurrent: {max_concurrent: 10}}", args: "--max-concurrent-requests 5", want: "5 slots, bucket 5 + 5 per 1s, queue 100 for 1m", warnings: []string{"p.yaml:1:26: rate_limiting.enabled: false, so nothing but what is in flight is limited, by admission"}},
 		{file: "rate_limiting: {concurrent: {enabled: false, max_concurrent: 10}}", args: "--max-concurrent-requests 5", want: "5 slots, bucket 5 + 5 per 1s, queue 100 for 1m"},
 	}
 	for _, tt := range tests {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,9 +39,18 @@ func (r *reader) checkListen(c *Config) {
 	if !isLoopback(c.AdminListen) && c.Admin.Token == "" && !r.has("admin.token") {
 		r.failAt("admin_listen", "not a loopback address, so admin.token must say who may use it")
 	}
-	if !isLoopback(c.Listen) && !r.has("trusted_proxies") {
-		c.TrustedProxies = nil
+	if !r.has("trusted_proxies") {
+		c.TrustedProxies = TrustedBy(c.Listen)
 	}
+}
+
+// TrustedBy returns the TrustedProxies of who listens on an address, where nothing
+// is said of them: this machine if nobody else reaches it there, else nobody.
+func TrustedBy(listen string) []netip.Prefix {
+	if !isLoopback(listen) {
+		return nil
+	}
+	return loopbackNetworks()
 }
 
 // has reports whether the file or a flag said something at path.
@@ -69,6 +79,8 @@ func (r *reader) checkLimits(all *Config) {
 		}
 	}
 	switch {
+	case !c.Enabled && r.has("rate_limiting.enabled") && all.Admission.on():
+		r.warnAt("rate_limiting.enabled", "false, so nothing but what is in flight is limited, by admission")
 	case !c.Enabled && r.has("rate_limiting.enabled"):
 		r.warnAt("rate_limiting.enabled", "false, so nothing is limited")
 	case !c.limits() && !all.Admission.on() && len(r.errors.list) == 0: // else the limits may be among what is wrong

@@ -83,8 +83,9 @@ type Key struct {
 
 // RateLimiting is the section of the same name.
 type RateLimiting struct {
-	// Enabled is false when the section is absent or says so; then nothing
-	// of what follows takes effect.
+	// Enabled is false when the section is absent or says so; then none of its
+	// limits holds, nor Bypass and Concurrent. How denials look is said of those
+	// by admission, too.
 	Enabled bool
 	// Default is the plan of every caller: the limits under default and those
 	// under limits, together.

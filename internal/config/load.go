@@ -78,7 +78,7 @@ func parse(src source, flags Flags) (*Config, []Warning, error) {
 		}
 	}
 	r.flags(flags, &c)
-	if token, ok := src.getenv(adminTokenVar); ok && !r.has("admin.token") {
+	if token, _ := src.getenv(adminTokenVar); token != "" && !r.has("admin.token") && r.usable(place{flag: adminTokenVar}, "", token) {
 		c.Admin.Token = Secret(token)
 	}
 	if read {

@@ -48,6 +48,9 @@ func (r *reader) rateLimiting(m *mapping, c *RateLimiting) {
 	m.section("bypass", func(m *mapping) { r.bypass(m, &c.Bypass) })
 	whole(m, "max_keys", &c.MaxKeys, 1, maxAmount)
 	m.size("max_memory", &c.MaxMemory)
+	if c.MaxMemory < minMemory {
+		r.failAt(join(m.path, "max_memory"), "an empty store takes a part of that, and the rest has room for no counter: write at least 1MiB")
+	}
 	m.later("jwt_claims", "redis", "multi_tenant", "storage_failure")
 	for _, name := range limitNames() {
 		if e, ok := m.take(name); ok {
@@ -55,6 +58,9 @@ func (r *reader) rateLimiting(m *mapping, c *RateLimiting) {
 		}
 	}
 }
+
+// minMemory leaves room for counters beside what a store takes that has none.
+const minMemory = 1 << 20
 
 const globalPath = "rate_limiting.global"
 

@@ -125,13 +125,15 @@ func (r *reader) read(path string, most int64) ([]byte, error) {
 
 // usable reports a secret that no request can carry, and warns of one that
 // is easy to guess.
-func (s secretText) usable(secret string) bool {
+func (s secretText) usable(secret string) bool { return s.r.usable(s.place(), s.path, secret) }
+
+func (r *reader) usable(p place, path, secret string) bool {
 	if strings.ContainsFunc(secret, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
-		s.fail("a secret with a space or a control character in it: no request can carry it")
+		r.fail(p, path, "a secret with a space or a control character in it: no request can carry it")
 		return false
 	}
 	if len(secret) < 8 {
-		s.r.warn(s.place(), s.path, "a secret of fewer than 8 bytes is easy to guess")
+		r.warn(p, path, "a secret of fewer than 8 bytes is easy to guess")
 	}
 	return true
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,8 +65,11 @@ func TestAdminTokenVar(t *testing.T) {
 		{"admin: {token: from-the-file}", "from-the-environment", "from-the-file", ""},
 		{"admin_listen: 0.0.0.0:3001", "from-the-environment", "from-the-environment", ""},
 		{"admin_listen: 0.0.0.0:3001", "", "", "admin.token must say who may use it"},
+		{"{}", "from-the-environment\n", "", "PENSTOCK_ADMIN_TOKEN: a secret with a space or a control character in it: no request can carry it"},
+		{"admin: {token: from-the-file}", "unused and odd", "from-the-file", ""},
+		{"{}", "short", "short", ""},
 	} {
-		c, _, err := Parse("p.yaml", []byte(tt.file), Flags{}, env(tt.env))
+		c, warnings, err := Parse("p.yaml", []byte(tt.file), Flags{}, env(tt.env))
 		switch {
 		case tt.wrong != "":
 			if err == nil || !strings.Contains(err.Error(), tt.wrong) {
@@ -73,6 +77,10 @@ func TestAdminTokenVar(t *testing.T) {
 			}
 		case err != nil || c.Admin.Token.Reveal() != tt.want:
 			t.Errorf("%+v: %v", tt, err)
+		}
+		const guessed = "PENSTOCK_ADMIN_TOKEN: a secret of fewer than 8 bytes is easy to guess"
+		if warned := slices.ContainsFunc(warnings, func(w Warning) bool { return w.String() == guessed }); warned != (tt.env == "short") {
+			t.Errorf("%+v: warnings %v", tt, warnings)
 		}
 	}
 }

@@ -112,13 +112,15 @@ func tooLarge(most int64) *reply.Denial {
 }
 
 // buffer makes the request hold so many bytes of what all requests may hold
-// together, and reports whether they are to be had.
+// together, and reports whether they are to be had. A request that is alone may
+// have them: its body is no larger than one may be, what is lent for it may be, and
+// it would be told to come again without end.
 func (x *exchange) buffer(bytes int64) bool {
 	more := bytes - x.buffered
 	if more <= 0 {
 		return true
 	}
-	if x.g.buffered.Add(more) > x.rules.MaxBuffered {
+	if all := x.g.buffered.Add(more); all > x.rules.MaxBuffered && all > bytes {
 		x.g.buffered.Add(-more)
 		return false
 	}

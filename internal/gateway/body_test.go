@@ -253,6 +253,38 @@ func TestSlowUploads(t *testing.T) {
 	})
 }
 
+// TestOneBodyIsHeld: a body as large as one may be is held where no other is, though
+// what is lent for it is larger than all of them may be.
+func TestOneBodyIsHeld(t *testing.T) {
+	const requests = "rate_limiting: {default: {requests_per_minute: 1000}}"
+	r := newRig(t, requests, standin.New(standin.Options{Output: standin.Lengths{Mean: 1}}))
+	for _, tt := range []struct{ most, size int }{
+		{100, 40}, {100, 100}, {1 << 20, 1 << 20}, {3 << 20, 3 << 20}, {3 << 20, 5 << 19},
+	} {
+		rules := r.rulesOf(requests)
+		rules.MaxBody, rules.MaxBuffered = int64(tt.most), int64(tt.most)
+		r.SetRules(rules)
+		head, end := `{"model":"m","prompt":"`, `"}`
+		body := head + strings.Repeat("x", tt.size-len(head)-len(end)) + end
+		for _, chunked := range []bool{false, true} {
+			w := r.dial()
+			if chunked {
+				w.write(fmt.Sprintf("POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body))
+			} else {
+				w.write(fmt.Sprintf("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+			}
+			if a := w.answer("POST"); a.status != 200 {
+				t.Errorf("%d bytes of %d, chunked %t, are answered %d %q, want 200", tt.size, tt.most, chunked, a.status, a.body)
+			}
+			_ = w.Close()
+			r.idle()
+		}
+	}
+	if n := r.buffered.Load(); n != 0 {
+		t.Errorf("%d bytes are held, want 0", n)
+	}
+}
+
 // TestOverload has more bodies being read at a time than may be held.
 func TestOverload(t *testing.T) {
 	const size = 60_000

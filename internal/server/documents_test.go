@@ -259,6 +259,14 @@ func Test09(t *testing.T) {
 	r.set(time.Now().Add(-time.Hour)) // long past for the sweep
 	r.want("a request", r.chat("m", 1, 1), 200, "X-RateLimit-Remaining: 2")
 	eventually(t, "its counter is swept", func() bool { return r.metric("penstock_counters") == "0" })
+
+	// A reload that says another interval is not heard of at the end of the old one.
+	const often = "60s -> 10ms\n  default: {requests_per_minute: 3}"
+	r = start(t, strings.Replace(example(t, "09-storage-memory", often), "10ms", "1h", 1))
+	r.set(time.Now().Add(-time.Hour))
+	r.want("a request", r.chat("m", 1, 1), 200, "X-RateLimit-Remaining: 2")
+	r.reload(example(t, "09-storage-memory", often))
+	eventually(t, "its counter is swept after a reload", func() bool { return r.metric("penstock_counters") == "0" })
 }
 
 // Test11: the names of headers, and which there are.

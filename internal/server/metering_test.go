@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -136,4 +137,34 @@ rate_limiting:
 			t.Errorf("%s: %q, want %q", path, got, want)
 		}
 	}
+}
+
+// TestRulesAreCountedFromTheStart: what rules may count is 0 before the first request,
+// and after a reload that brings them, so that rate() sees the first one.
+func TestRulesAreCountedFromTheStart(t *testing.T) {
+	const rules = `rate_limiting:
+  default: {requests_per_minute: 10, concurrent_requests: 5}
+  burst: {multiplier: 2, window: 1s}
+  rules:
+    - {name: watched, mode: shadow, limit: {requests: 5, per: 1m}}
+    - {name: held, limit: {requests: 50, per: 1m}, candidate: 5}
+`
+	r := start(t, rules)
+	zero := func(series, want string) {
+		t.Helper()
+		if got := r.metric("penstock_" + series); got != want {
+			t.Errorf("%s is %q, want %q", series, got, want)
+		}
+	}
+	zero(`shadow_hits_total{rule="rules.watched"}`, "0")
+	zero(`shadow_hits_total{rule="rules.held.candidate"}`, "0")
+	zero(`shadow_hits_total{rule="rules.held"}`, "")
+	zero(`near_limit_total{rule="rules.held"}`, "0")
+	zero(`near_limit_total{rule="default.requests_per_minute"}`, "0")
+	zero(`near_limit_total{rule="default.concurrent_requests"}`, "") // which no request is ever near to
+	if all := r.admin("GET", "/metrics").body; strings.Count(all, "\npenstock_near_limit_total{") != 2 {
+		t.Errorf("there are more rules to be near to than two, such as what smooths:\n%s", all)
+	}
+	r.reload(strings.ReplaceAll(rules, "watched", "seen"))
+	zero(`shadow_hits_total{rule="rules.seen"}`, "0")
 }

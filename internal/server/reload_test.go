@@ -202,6 +202,26 @@ func TestReloadNeedsARestart(t *testing.T) {
 	}
 }
 
+// TestReloadTrusts: whom penstock trusts where nobody says goes by where it listens,
+// which needs a restart.
+func TestReloadTrusts(t *testing.T) {
+	const one = "rate_limiting: {default: {requests_per_minute: 1}}\n"
+	r := start(t, one)
+	r.set(noon())
+	from := func(address string) *answer { return r.chat("m", 1, 1, "X-Forwarded-For: "+address) }
+	r.want("before", from("192.0.2.1"), 200)
+	everywhere := "0.0.0.0:3000"
+	r.mu.Lock()
+	r.flags.Listen = &everywhere
+	r.mu.Unlock()
+	r.reload(one)
+	r.want("another client", from("192.0.2.2"), 200)
+	r.want("the first", from("192.0.2.1"), 429)
+	r.reload(one + "trusted_proxies: []")
+	r.want("nobody is trusted", from("192.0.2.3"), 200)
+	r.want("nobody is trusted", from("192.0.2.4"), 429)
+}
+
 // TestReloadUnderTraffic: no request is dropped, whichever of the rules and
 // workers it meets.
 func TestReloadUnderTraffic(t *testing.T) {

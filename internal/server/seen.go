@@ -9,6 +9,7 @@ import (
 	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/admin"
 	"github.com/penstock-dev/penstock/internal/config"
+	"github.com/penstock-dev/penstock/internal/policy"
 	"github.com/penstock-dev/penstock/internal/telemetry"
 	"github.com/penstock-dev/penstock/internal/traffic"
 	"github.com/penstock-dev/penstock/internal/workers"
@@ -110,14 +111,6 @@ func (s *Server) workers() []telemetry.Worker {
 	return seen
 }
 
-// retries is how many there were with the workers that there are.
-func (s *Server) retries() (n uint64) {
-	for _, w := range s.pool.Stats() {
-		n += w.Retries
-	}
-	return n
-}
-
 // debt is what was used beyond limits so far, by unit.
 func (s *Server) debt() map[string]int64 {
 	debt := map[string]int64{}
@@ -127,6 +120,19 @@ func (s *Server) debt() map[string]int64 {
 		}
 	}
 	return debt
+}
+
+// countedRules are the rules that requests may come near to, and those in shadow.
+func countedRules(p *policy.Policy) (near, shadows []string) {
+	for _, rule := range p.Rules() {
+		switch {
+		case rule.Shadow:
+			shadows = append(shadows, rule.Name)
+		case !rule.Burst && rule.Limit.Unit != penstock.Concurrent:
+			near = append(near, rule.Name)
+		}
+	}
+	return near, shadows
 }
 
 // mostShown is how many listed callers' usage is shown, and of how many limits

@@ -59,7 +59,8 @@ type Server struct {
 	frontServer *http.Server
 	backServer  *http.Server
 
-	reloading sync.Mutex // one at a time
+	reloading sync.Mutex    // one at a time
+	applied   chan struct{} // tells sweep that the configuration is another
 
 	started   *config.Config // what it began with
 	gcPercent int            // of Options
@@ -98,6 +99,7 @@ func New(o Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		load: o.Load, started: c, gcPercent: o.GCPercent, level: new(slog.LevelVar),
+		applied: make(chan struct{}, 1),
 		learned: new(identity.Learned), answers: policy.NewLearned(), peeker: provider.NewPeeker(),
 	}
 	_, _ = rand.Read(s.nameKey[:]) // never fails
@@ -127,7 +129,7 @@ func New(o Options) (_ *Server, err error) {
 	s.metrics = telemetry.NewMetrics(c.Metrics.Prefix, telemetry.Gauges{
 		Queue:    s.seenLine,
 		Workers:  s.workers,
-		Retries:  s.retries,
+		Retries:  s.pool.Retries,
 		Counters: func() int64 { return s.store.Stats().Keys },
 		Debt:     s.debt,
 		Usage:    s.usage,
@@ -185,11 +187,15 @@ func (s *Server) apply(c *config.Config) error {
 	if err != nil {
 		return err
 	}
+	trusted := c.TrustedProxies
+	if !c.Says("trusted_proxies") {
+		trusted = config.TrustedBy(s.started.Listen) // where it listens still
+	}
 	keys := listed(c)
 	id, err := identity.New(identity.Options{
 		Keys:        keys,
 		UnknownKeys: unknownKeys[c.Auth.UnknownKeys],
-		Trusted:     c.TrustedProxies,
+		Trusted:     trusted,
 		NameKey:     s.nameKey,
 		Learned:     s.learned,
 	})
@@ -212,7 +218,7 @@ func (s *Server) apply(c *config.Config) error {
 		Identifier:     id,
 		Policy:         p,
 		Headers:        headers,
-		TrustedProxies: c.TrustedProxies,
+		TrustedProxies: trusted,
 		AllowRoutes:    c.Routes.Allow,
 		MaxBody:        body,
 		MaxBuffered:    buffered,
@@ -253,10 +259,15 @@ func (s *Server) apply(c *config.Config) error {
 		names = append(names, c.Name)
 	}
 	s.metrics.Known(p.ModelNames(), names, pathsOf(c))
+	s.metrics.Rules(countedRules(p))
 	s.gateway.SetRules(rules)
 	s.mu.Lock()
 	s.config, s.policy, s.callers = c, p, callers
 	s.mu.Unlock()
+	select {
+	case s.applied <- struct{}{}:
+	default: // it has not looked since the one before
+	}
 	return nil
 }
 
@@ -458,16 +469,21 @@ func (s *Server) shutDown(again <-chan os.Signal, cut func()) {
 	s.log.Info("stopped")
 }
 
-// sweep drops idle counters every cleanup_interval.
+// sweep drops idle counters every cleanup_interval, which a reload may change while
+// it waits.
 func (s *Server) sweep(ctx context.Context) {
+	last := time.Now()
 	for {
 		s.mu.Lock()
 		every := s.config.RateLimiting.CleanupInterval
 		s.mu.Unlock()
-		timer := time.NewTimer(every)
+		timer := time.NewTimer(time.Until(last.Add(every)))
 		select {
 		case <-timer.C:
 			s.store.Sweep(time.Time{})
+			last = time.Now()
+		case <-s.applied:
+			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
 			return

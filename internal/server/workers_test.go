@@ -62,3 +62,24 @@ func TestWorkersByHand(t *testing.T) {
 	}
 	r.want("the configuration's", r.chat("m", 1, 1), 200)
 }
+
+// TestRetriesStayCounted: a counter never falls, whichever workers go.
+func TestRetriesStayCounted(t *testing.T) {
+	fails := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) })
+	r := start(t, "log: {level: info}", fails)
+	r.want("a worker that fails", r.chat("m", 1, 1), 502)
+	want := func(when string) {
+		t.Helper()
+		if n := r.metric("penstock_worker_retries_total"); n != "2" {
+			t.Errorf("%s: %s retries are counted, want 2", when, n)
+		}
+	}
+	want("at first")
+	other := httptest.NewServer(fails)
+	t.Cleanup(other.Close)
+	r.mu.Lock()
+	r.flags.WorkerURLs = []string{other.URL}
+	r.mu.Unlock()
+	r.reload("log: {level: info}")
+	want("when the worker has gone")
+}

@@ -66,7 +66,7 @@ func (l *Log) Decided(now time.Time, v *traffic.Verdict) {
 func (l *Log) Failed(now time.Time, v *traffic.Verdict, err error) { l.write(now, v, err) }
 
 func (l *Log) write(now time.Time, v *traffic.Verdict, err error) {
-	dropped, write := l.sample(now, v)
+	dropped, write := l.sample(now, v, err != nil)
 	if !write {
 		return
 	}
@@ -106,11 +106,11 @@ func (l *Log) write(now time.Time, v *traffic.Verdict, err error) {
 }
 
 // sample reports whether to write a line, and how many were left out since the
-// one before.
-func (l *Log) sample(now time.Time, v *traffic.Verdict) (dropped int, write bool) {
+// one before. What has failed is no decision, of which one in a hundred is enough.
+func (l *Log) sample(now time.Time, v *traffic.Verdict, failed bool) (dropped int, write bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.which == Sampled {
+	if l.which == Sampled && !failed {
 		l.seen++
 		return 0, l.seen%sampleOne == 1
 	}

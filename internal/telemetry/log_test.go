@@ -73,21 +73,24 @@ func TestLogFields(t *testing.T) {
 	}
 }
 
-// TestLogWhich: which decisions are written.
+// TestLogFailed: what has failed is written, whichever decisions are.
 func TestLogFailed(t *testing.T) {
-	l := record(Denied)
-	v := denial()
-	v.Rule, v.Code = "", "upstream_timeout"
-	for range 250 {
-		l.Failed(time.Unix(1_800_000_000, 0), v, errors.New("it took too long"))
-	}
-	lines := l.lines()
-	want := `{"level":"WARN","msg":"request failed","code":"upstream_timeout","caller":"alice","tenant":"acme","path":"/v1/chat/completions","model":"gpt-4","error":"it took too long","request_id":"req-1"}`
-	if len(lines) != 101 || lines[0] != want {
-		t.Errorf("%d lines, the first %s", len(lines), lines[0])
+	for _, which := range []Decisions{Denied, All, Sampled} {
+		l := record(which)
+		v := denial()
+		v.Rule, v.Code = "", "upstream_timeout"
+		for range 250 {
+			l.Failed(time.Unix(1_800_000_000, 0), v, errors.New("it took too long"))
+		}
+		lines := l.lines()
+		want := `{"level":"WARN","msg":"request failed","code":"upstream_timeout","caller":"alice","tenant":"acme","path":"/v1/chat/completions","model":"gpt-4","error":"it took too long","request_id":"req-1"}`
+		if len(lines) != 101 || lines[0] != want {
+			t.Errorf("%d: %d lines, the first %s", which, len(lines), lines[0])
+		}
 	}
 }
 
+// TestLogWhich: which decisions are written.
 func TestLogWhich(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	for _, tt := range []struct {

@@ -318,6 +318,17 @@ func (m *Metrics) Codes(codes ...string) {
 	}
 }
 
+// Rules makes the series of these rules be there, too: of those that requests may
+// come near to, and of those that are in shadow.
+func (m *Metrics) Rules(near, shadows []string) {
+	for _, rule := range near {
+		m.near.WithLabelValues(rule)
+	}
+	for _, rule := range shadows {
+		m.shadows.WithLabelValues(rule)
+	}
+}
+
 // Own counts a request that the gateway answered itself, or broke off.
 func (m *Metrics) Own(code string) { m.own.WithLabelValues(code).Inc() }
 

@@ -92,3 +92,11 @@ func plain(resp *http.Response) *body {
 	}
 	return nil
 }
+
+// Retries counts the requests that were sent to a worker as a retry, since the
+// pool was made: those to workers that were removed, too.
+func (p *Pool) Retries() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.retries
+}
