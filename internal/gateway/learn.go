@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/identity"
+	"github.com/penstock-dev/penstock/internal/telemetry"
 )
 
 // learner learns keys that workers accept. That a worker answers 2xx to a key
@@ -85,7 +86,7 @@ func (l *learner) probe(p *probe, method, path string, digest [32]byte) {
 	if guarded {
 		l.learned.Learn(digest, time.Now())
 	} else {
-		l.log.Warn("unknown keys are not learned here: the worker does not answer 401 without one", "path", path)
+		l.log.Warn("unknown keys are not learned here: the worker does not answer 401 without one", "path", telemetry.Shown(path))
 	}
 }
 

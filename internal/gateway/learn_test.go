@@ -96,6 +96,17 @@ func TestOpenWorkersTeachNoKeys(t *testing.T) {
 	}
 }
 
+// TestLearningLogsNoLongPaths: a path with a model in it is the client's own words.
+func TestLearningLogsNoLongPaths(t *testing.T) {
+	r := newRig(t, "auth: {unknown_keys: learn}\n"+tokenLimits, standin.New(standin.Options{Output: standin.Lengths{Mean: 5}}))
+	path := "/v1beta/models/" + strings.Repeat("m", 500) + "%C2%9B:generateContent"
+	r.send("POST", path, `{"contents":[{"parts":[{"text":"hello"}]}]}`, "X-Goog-Api-Key", "sk-one")
+	eventually(t, "the worker was asked", func() bool { return strings.Contains(r.log.String(), "unknown keys are not learned here") })
+	if text := r.log.String(); strings.Contains(text, strings.Repeat("m", 200)) {
+		t.Errorf("a path in all its length: %s", text)
+	}
+}
+
 // TestListedKeysAreNotLearned checks that a worker's 401 takes nothing from a
 // key that the configuration lists.
 func TestListedKeysAreNotLearned(t *testing.T) {
