@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -50,9 +51,20 @@ func (x *exchange) learn(status int) {
 	switch {
 	case status == http.StatusUnauthorized:
 		l.learned.Forget(x.cred.Digest)
-	case status/100 == 2 && x.counted:
+	case status/100 == 2 && x.counted && !x.showsMore():
 		l.accepted(x.r.Method, x.path, x.cred.Digest, time.Now())
 	}
+}
+
+// showsMore reports whether the worker may have taken something else for the key that
+// counted here: it says nothing of that one then, and each new one that somebody made
+// up beside his own would have limits of its own.
+func (x *exchange) showsMore() bool {
+	query, err := url.QueryUnescape(x.r.URL.RawQuery)
+	if err != nil || strings.Contains(query, "key=") {
+		return true
+	}
+	return x.cred.Header != "Authorization" && strings.Join(x.r.Header["Authorization"], "") != ""
 }
 
 // accepted takes in that a worker answered 2xx to the key.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"sync"
@@ -93,6 +94,39 @@ func TestOpenWorkersTeachNoKeys(t *testing.T) {
 	r.wantUsed(charged(2, 20, 10))
 	if n := worker.Stats().Requests; n != 3 {
 		t.Errorf("the worker got %d requests, want 3: it is asked once", n)
+	}
+}
+
+// TestWhatElseIsShownTeachesNoKeys: the worker has taken what is beside the key, and
+// says nothing of that; fresh random keys would buy fresh limits.
+func TestWhatElseIsShownTeachesNoKeys(t *testing.T) {
+	worker := standin.New(standin.Options{Output: standin.Lengths{Mean: 5}})
+	r := newRig(t, "auth: {unknown_keys: learn}\n"+tokenLimits, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, password, _ := r.BasicAuth()
+		if password != "valid" && r.URL.Query().Get("key") != "valid" && r.Header.Get("X-Api-Key") != "valid" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		worker.ServeHTTP(w, r)
+	}))
+	send := func(query, key, authorization string) {
+		t.Helper()
+		if a := r.send("POST", "/v1/chat/completions"+query, prompt(40, ""), "X-Api-Key", key, "Authorization", authorization); a.status != 200 {
+			t.Errorf("answer %d, want 200", a.status)
+		}
+		r.idle()
+	}
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("me:valid"))
+	send("", "valid", "")
+	learned := func(key string) bool { return r.caller(key).Verified }
+	eventually(t, "the key is learned", func() bool { return learned("valid") })
+	send("", "random-1", basic)
+	send("?key=valid", "random-2", "")
+	send("?a=b&%6bey=valid", "", "Bearer random-3")
+	for _, key := range []string{"random-1", "random-2", "random-3"} {
+		if learned(key) {
+			t.Errorf("%s is known, which the worker has not looked at", key)
+		}
 	}
 }
 
