@@ -3,11 +3,14 @@ package gateway
 import (
 	"encoding/base64"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/penstock-dev/penstock/internal/standin"
+	"github.com/penstock-dev/penstock/internal/workers"
 )
 
 // TestKeysAreLearned has unknown keys become callers of their own when a worker
@@ -127,6 +130,53 @@ func TestWhatElseIsShownTeachesNoKeys(t *testing.T) {
 		if learned(key) {
 			t.Errorf("%s is known, which the worker has not looked at", key)
 		}
+	}
+}
+
+// TestKeysAreLearnedByWorker: that one worker asks for a key says nothing of what
+// another answers 2xx to.
+func TestKeysAreLearnedByWorker(t *testing.T) {
+	var urls []string
+	var guarded, open *standin.Worker
+	for _, w := range []struct {
+		to **standin.Worker
+		o  standin.Options
+	}{
+		{&guarded, standin.Options{Output: standin.Lengths{Mean: 5}, APIKeys: []string{"valid"}, Models: []string{"small"}}},
+		{&open, standin.Options{Output: standin.Lengths{Mean: 5}, Models: []string{"large"}}},
+	} {
+		*w.to = standin.New(w.o)
+		s := httptest.NewServer(*w.to)
+		t.Cleanup(s.Close)
+		urls = append(urls, s.URL)
+	}
+	r := newRigFor(t, "auth: {unknown_keys: learn}\n"+tokenLimits, urls...)
+	var pool []workers.Worker
+	for i, model := range []string{"small", "large"} {
+		u, err := url.Parse(urls[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool = append(pool, workers.Worker{URL: u, Models: []string{model}})
+	}
+	r.Workers.Update(pool, workers.Policy{})
+	send := func(model, key string) {
+		t.Helper()
+		body := `{"model":"` + model + `","messages":[{"role":"user","content":"hello"}]}`
+		if a := r.send("POST", "/v1/chat/completions", body, "Authorization", "Bearer "+key); a.status != 200 {
+			t.Errorf("%s: answer %d %s, want 200", model, a.status, a.body)
+		}
+		r.idle()
+	}
+	for range 2 { // whichever is asked first without a key
+		send("large", "random")
+		send("small", "valid")
+		eventually(t, "the key is learned", func() bool { return r.caller("valid").Verified })
+	}
+	eventually(t, "the other worker was asked", func() bool { return strings.Contains(r.log.String(), "unknown keys are not learned here") })
+	send("large", "random")
+	if r.caller("random").Verified {
+		t.Error("a key is known that no worker has looked at")
 	}
 }
 
