@@ -93,6 +93,10 @@ type Pool struct {
 	next    int       // where the search for the least busy worker begins
 	budget  int       // of retries, in fifths of one
 	events  []event
+
+	reaching  chan struct{} // holds one: who looks whether a worker can be reached
+	reachedAt time.Time     // when somebody last had; zero since the list is another
+	reached   bool
 }
 
 var _ http.RoundTripper = (*Pool)(nil)
@@ -108,7 +112,7 @@ func New(o Options) *Pool {
 	if o.jitter == nil {
 		o.jitter = func(most time.Duration) time.Duration { return rand.N(most + 1) }
 	}
-	p := &Pool{changed: make(chan struct{}, 1), budget: mostBudget}
+	p := &Pool{changed: make(chan struct{}, 1), reaching: make(chan struct{}, 1), budget: mostBudget}
 	if o.dial == nil {
 		c := &connections{most: int64(o.MostConnections), idle: p.closeIdle, dialer: net.Dialer{Timeout: o.DialTimeout}}
 		o.dial = c.dial
@@ -151,6 +155,7 @@ func (p *Pool) Update(workers []Worker, policy Policy) {
 	}
 	gone := slices.DeleteFunc(p.workers, func(w *worker) bool { return !w.removed })
 	p.workers = after
+	p.reachedAt = time.Time{}
 	p.keepRemoved(gone)
 	p.unlock()
 
