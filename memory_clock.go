@@ -9,7 +9,8 @@ import (
 // clock, so it never jumps. When the wall clock is set, and the two part by
 // more than a second, only the skew between them changes: windows and buckets
 // go on in true time, and fixed windows, which are aligned in UTC, align
-// themselves again at their next edge without one being cut short.
+// themselves again at their next edge without one being cut short, or go on late
+// by little.
 type clock struct {
 	base   time.Time
 	anchor int64 // base in microseconds since the epoch

@@ -13,8 +13,9 @@ type Fixed struct {
 	Size   int64 // microseconds; at least 1, unless Month
 	Month  bool  // calendar months in UTC; Size is not looked at
 	// Skew is what to add to a time to get UTC: a clock that is not set back
-	// and forth may differ from it. Windows are aligned in UTC, and a window
-	// that a change of Skew would cut short lasts until the end of the next.
+	// and forth may differ from it. Windows are aligned in UTC. One that a
+	// change of Skew would cut short by little is as late as it begins, else it
+	// lasts until the end of the next.
 	Skew int64
 }
 
@@ -50,6 +51,10 @@ func (f Fixed) later(end, n int64) int64 {
 	return utc.AddDate(0, int(min(n, farthest)), 0).UnixMicro() - f.Skew
 }
 
+// littleOf is the part of a window by which it may be late: the default step of a
+// sliding window.
+const littleOf = 60
+
 // passed is how many windows have ended at t since the one that ended at end,
 // that one included; end lies at or before t.
 func (f Fixed) passed(end, t int64) int64 {
@@ -71,10 +76,14 @@ func (f Fixed) Advance(c Counted, now int64) Counted {
 		return c
 	}
 	start, end := f.span(now)
-	if c.End > start {
+	if late := c.End - start; late > 0 {
 		// Skew has changed: the window before reaches into this one, which
 		// would be shorter than it should be.
-		_, end = f.span(end)
+		if late <= (end-start)/littleOf {
+			end += late
+		} else {
+			_, end = f.span(end)
+		}
 	}
 	if c.Used > 0 {
 		gone, _ := mulDiv(f.Amount, f.passed(c.End, now), 1)
@@ -98,12 +107,20 @@ func (f Fixed) Take(c Counted, cost int64) Counted {
 // Refund gives back amount to the window that it was taken from at the given
 // time, and to nowhere when that window is over.
 func (f Fixed) Refund(c Counted, at, amount int64) Counted {
-	_, end := f.span(at)
-	if end == c.End || !f.Month && at < c.End && at >= c.End-f.Size {
+	size := f.Size
+	if f.Month {
+		size = shortestMonth
+	}
+	// Skew may have changed since. Then what is nearer to the window's end than a
+	// window is long was surely taken from it.
+	if _, end := f.span(at); end == c.End || at < c.End && at >= c.End-size {
 		c.Used = max(0, c.Used-amount)
 	}
 	return c
 }
+
+// shortestMonth is how long every month is at least, in microseconds.
+const shortestMonth = 28 * 24 * int64(time.Hour/time.Microsecond)
 
 // Wait is how long until cost fits, 0 if it does now. The state is Advanced.
 func (f Fixed) Wait(c Counted, now, cost int64) int64 {

@@ -31,7 +31,7 @@ func (r *reader) rateLimiting(m *mapping, c *RateLimiting) {
 		m.word("storage", &c.Storage, "memory")
 	}
 	m.text("state_file", &c.StateFile)
-	m.duration("cleanup_interval", &c.CleanupInterval)
+	m.interval("cleanup_interval", &c.CleanupInterval, false)
 	m.section("headers", func(m *mapping) { r.headers(m, &c.Headers) })
 	m.section("error_response", func(m *mapping) {
 		e := &c.ErrorResponse

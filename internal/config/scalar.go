@@ -197,6 +197,18 @@ func (m *mapping) duration(key string, to *time.Duration) { m.readDuration(key, 
 // unit.
 func (m *mapping) durationOrNone(key string, to *time.Duration) { m.readDuration(key, to, true) }
 
+// leastInterval is the shortest time between two of the same thing. A check of a
+// worker has that long for its answer, which takes its way and back.
+const leastInterval = 100 * time.Millisecond
+
+// interval is duration, or where orNone durationOrNone, for what is done again and
+// again.
+func (m *mapping) interval(key string, to *time.Duration, orNone bool) {
+	if m.readDuration(key, to, orNone); 0 < *to && *to < leastInterval {
+		m.r.failAt(join(m.path, key), "shorter than %s: nothing is to be done so often", durationText(leastInterval))
+	}
+}
+
 func (m *mapping) readDuration(key string, to *time.Duration, orNone bool) {
 	v, ok := m.get(key)
 	if !ok {

@@ -70,7 +70,7 @@ func (m *mapping) workerPolicy(p *WorkerPolicy) {
 	m.duration("startup_timeout", &p.StartupTimeout)
 	m.section("health", func(m *mapping) {
 		m.matching("path", &p.Health.Path, healthPath, "a path such as /health")
-		m.durationOrNone("interval", &p.Health.Interval)
+		m.interval("interval", &p.Health.Interval, true)
 	})
 	whole(m, "retries", &p.Retries, 0, maxRetries)
 	m.section("breaker", func(m *mapping) {

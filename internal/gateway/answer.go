@@ -23,7 +23,7 @@ import (
 // worker's.
 func (x *exchange) modify(resp *http.Response, h http.Header) {
 	x.status = resp.StatusCode
-	x.learn(resp.StatusCode)
+	x.learn(resp)
 	x.unbuffer() // the worker has the body
 	x.letGo()
 	if x.begun && (resp.StatusCode != http.StatusOK || !isEventStream(resp.Header) || resp.Header.Get("Content-Encoding") != "") {

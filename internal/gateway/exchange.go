@@ -206,10 +206,15 @@ func (x *exchange) route() traffic.Endpoint {
 func (x *exchange) method() string { return strings.ToUpper(x.r.Method) }
 
 // isClosed reports whether the path is a route of the workers' that nobody has
-// opened, or some workers may read it as one, in whatever case.
+// opened, or some workers may read it as one, in whatever case, or the method is one
+// that is closed everywhere.
 func (x *exchange) isClosed() bool {
 	shut := func(p string) bool { return closed.has(lowered(p)) && !x.rules.open.has(p) }
-	return x.r.Method == http.MethodConnect || shut(x.path) || slices.ContainsFunc(x.others, shut)
+	switch x.method() {
+	case http.MethodConnect, http.MethodTrace, "TRACK": // by the last two a worker tells what it was sent: its key, too
+		return true
+	}
+	return shut(x.path) || slices.ContainsFunc(x.others, shut)
 }
 
 // health answers for penstock itself; the workers' own is not asked.

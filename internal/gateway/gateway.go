@@ -106,7 +106,7 @@ func New(o Options) *Gateway {
 func (g *Gateway) SetRules(r Rules) {
 	next := &generation{Rules: r, open: routes(r.AllowRoutes...)}
 	if r.Learned != nil {
-		next.learner = newLearner(g.Workers, r.Learned, g.Log)
+		next.learner = newLearner(g.Workers.Own(), r.Learned, g.Log)
 	}
 	g.Peeker.SetMediaPart(r.MediaPart)
 	g.rules.Store(next)

@@ -1,12 +1,16 @@
 package gateway
 
 import (
+	"encoding/base64"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/penstock-dev/penstock/internal/standin"
+	"github.com/penstock-dev/penstock/internal/workers"
 )
 
 // TestKeysAreLearned has unknown keys become callers of their own when a worker
@@ -93,6 +97,97 @@ func TestOpenWorkersTeachNoKeys(t *testing.T) {
 	r.wantUsed(charged(2, 20, 10))
 	if n := worker.Stats().Requests; n != 3 {
 		t.Errorf("the worker got %d requests, want 3: it is asked once", n)
+	}
+}
+
+// TestWhatElseIsShownTeachesNoKeys: the worker has taken what is beside the key, and
+// says nothing of that; fresh random keys would buy fresh limits.
+func TestWhatElseIsShownTeachesNoKeys(t *testing.T) {
+	worker := standin.New(standin.Options{Output: standin.Lengths{Mean: 5}})
+	r := newRig(t, "auth: {unknown_keys: learn}\n"+tokenLimits, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, password, _ := r.BasicAuth()
+		if password != "valid" && r.URL.Query().Get("key") != "valid" && r.Header.Get("X-Api-Key") != "valid" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		worker.ServeHTTP(w, r)
+	}))
+	send := func(query, key, authorization string) {
+		t.Helper()
+		if a := r.send("POST", "/v1/chat/completions"+query, prompt(40, ""), "X-Api-Key", key, "Authorization", authorization); a.status != 200 {
+			t.Errorf("answer %d, want 200", a.status)
+		}
+		r.idle()
+	}
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("me:valid"))
+	send("", "valid", "")
+	learned := func(key string) bool { return r.caller(key).Verified }
+	eventually(t, "the key is learned", func() bool { return learned("valid") })
+	send("", "random-1", basic)
+	send("?key=valid", "random-2", "")
+	send("?a=b&%6bey=valid", "", "Bearer random-3")
+	for _, key := range []string{"random-1", "random-2", "random-3"} {
+		if learned(key) {
+			t.Errorf("%s is known, which the worker has not looked at", key)
+		}
+	}
+}
+
+// TestKeysAreLearnedByWorker: that one worker asks for a key says nothing of what
+// another answers 2xx to.
+func TestKeysAreLearnedByWorker(t *testing.T) {
+	var urls []string
+	var guarded, open *standin.Worker
+	for _, w := range []struct {
+		to **standin.Worker
+		o  standin.Options
+	}{
+		{&guarded, standin.Options{Output: standin.Lengths{Mean: 5}, APIKeys: []string{"valid"}, Models: []string{"small"}}},
+		{&open, standin.Options{Output: standin.Lengths{Mean: 5}, Models: []string{"large"}}},
+	} {
+		*w.to = standin.New(w.o)
+		s := httptest.NewServer(*w.to)
+		t.Cleanup(s.Close)
+		urls = append(urls, s.URL)
+	}
+	r := newRigFor(t, "auth: {unknown_keys: learn}\n"+tokenLimits, urls...)
+	var pool []workers.Worker
+	for i, model := range []string{"small", "large"} {
+		u, err := url.Parse(urls[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool = append(pool, workers.Worker{URL: u, Models: []string{model}})
+	}
+	r.Workers.Update(pool, workers.Policy{})
+	send := func(model, key string) {
+		t.Helper()
+		body := `{"model":"` + model + `","messages":[{"role":"user","content":"hello"}]}`
+		if a := r.send("POST", "/v1/chat/completions", body, "Authorization", "Bearer "+key); a.status != 200 {
+			t.Errorf("%s: answer %d %s, want 200", model, a.status, a.body)
+		}
+		r.idle()
+	}
+	for range 2 { // whichever is asked first without a key
+		send("large", "random")
+		send("small", "valid")
+		eventually(t, "the key is learned", func() bool { return r.caller("valid").Verified })
+	}
+	eventually(t, "the other worker was asked", func() bool { return strings.Contains(r.log.String(), "unknown keys are not learned here") })
+	send("large", "random")
+	if r.caller("random").Verified {
+		t.Error("a key is known that no worker has looked at")
+	}
+}
+
+// TestLearningLogsNoLongPaths: a path with a model in it is the client's own words.
+func TestLearningLogsNoLongPaths(t *testing.T) {
+	r := newRig(t, "auth: {unknown_keys: learn}\n"+tokenLimits, standin.New(standin.Options{Output: standin.Lengths{Mean: 5}}))
+	path := "/v1beta/models/" + strings.Repeat("m", 500) + "%C2%9B:generateContent"
+	r.send("POST", path, `{"contents":[{"parts":[{"text":"hello"}]}]}`, "X-Goog-Api-Key", "sk-one")
+	eventually(t, "the worker was asked", func() bool { return strings.Contains(r.log.String(), "unknown keys are not learned here") })
+	if text := r.log.String(); strings.Contains(text, strings.Repeat("m", 200)) {
+		t.Errorf("a path in all its length: %s", text)
 	}
 }
 

@@ -3,8 +3,10 @@ package telemetry
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/penstock-dev/penstock/internal/traffic"
@@ -82,7 +84,7 @@ func (l *Log) write(now time.Time, v *traffic.Verdict, err error) {
 	attrs := make([]slog.Attr, 0, 10)
 	add := func(key, value string) {
 		if value != "" {
-			attrs = append(attrs, slog.String(key, cut(value)))
+			attrs = append(attrs, slog.String(key, Shown(value)))
 		}
 	}
 	add("code", v.Code)
@@ -141,6 +143,18 @@ func (l *Log) sample(now time.Time, v *traffic.Verdict, failed bool) (dropped in
 	}
 	dropped, s.dropped = s.dropped, 0
 	return dropped, true
+}
+
+// Shown is a string that a client may have chosen as logs have it: cut at 128 bytes,
+// and with U+FFFD for what a terminal may obey and JSON leaves as it is, the controls
+// beyond ASCII, and for what turns text around or is none.
+func Shown(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c >= 0x7f && !unicode.IsGraphic(c) {
+			return utf8.RuneError
+		}
+		return c
+	}, cut(s))
 }
 
 // cut shortens what a client may have chosen, between two letters.

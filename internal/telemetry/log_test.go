@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -62,7 +63,7 @@ func TestLogFields(t *testing.T) {
 		{"a denial of which little is known", &traffic.Verdict{Code: "queue_full"}, `{"level":"WARN","msg":"request denied","code":"queue_full","wait_seconds":0}`},
 		{"allowed", &traffic.Verdict{Allowed: true, Caller: alice(), Path: "/v1/models"}, `{"level":"INFO","msg":"request allowed","caller":"alice","path":"/v1/models"}`},
 		{"let through by a shadow", &traffic.Verdict{Allowed: true, Shadow: true, Rule: "heavy", Caller: alice(), Model: "gpt-4", Wait: 2 * time.Second}, `{"level":"INFO","msg":"request would be denied","rule":"heavy","caller":"alice","model":"gpt-4","wait_seconds":2}`},
-		{"what a client may send", &traffic.Verdict{Code: "c", Path: "/\"\n\x1b[2J", Model: "\xff"}, `{"level":"WARN","msg":"request denied","code":"c","path":"/\"\n\u001b[2J","model":"\ufffd","wait_seconds":0}`},
+		{"what a client may send", &traffic.Verdict{Code: "c", Path: "/\"\n\x1b[2J", Model: "\xff"}, `{"level":"WARN","msg":"request denied","code":"c","path":"/\"\n\u001b[2J","model":"�","wait_seconds":0}`},
 	}
 	for _, tt := range tests {
 		l := record(All)
@@ -244,6 +245,25 @@ func TestLogCuts(t *testing.T) {
 	for _, name := range []string{"code", "rule", "path", "model", "request_id", "caller", "tenant"} {
 		if got, want := f[name], strings.Repeat("ä", mostBytes/2)+"…"; got != want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// TestLogMovesNoCursor: what a terminal would obey, and what turns text around, is not
+// written as it came, also where JSON would have it so.
+func TestLogMovesNoCursor(t *testing.T) {
+	var b bytes.Buffer
+	for _, h := range []slog.Handler{slog.NewJSONHandler(&b, nil), slog.NewTextHandler(&b, nil)} {
+		b.Reset()
+		v := denial()
+		v.Path, v.Model = "/a\u009b31m\x7f\u0085b", "m\x1b[2J\n\u202eé漢😀\u00a0\xff"
+		NewLog(slog.New(h), Denied).Decided(time.Unix(0, 0), v)
+		text := strings.TrimSuffix(b.String(), "\n")
+		if at := strings.IndexFunc(text, func(c rune) bool { return c < ' ' || c >= 0x7f && !unicode.IsGraphic(c) }); at >= 0 {
+			t.Errorf("%q at %d of %q", text[at:], at, text)
+		}
+		if !strings.Contains(text, "/a\ufffd31m\ufffd\ufffdb") || !strings.Contains(text, "é漢😀") {
+			t.Errorf("what can be read is not there: %s", text)
 		}
 	}
 }

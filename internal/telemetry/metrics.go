@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -286,9 +287,10 @@ func (m *Metrics) Requests() (began, ended int64) {
 }
 
 // Used counts the tokens of a request. answered says that a worker answered it
-// 2xx: from then on the model's name is one that labels show.
+// 2xx: from then on the model's name is one that labels show, unless some letter of it
+// shows nothing: a terminal might obey it.
 func (m *Metrics) Used(model string, answered bool, u traffic.Usage) {
-	if answered && model != "" && len(model) <= mostBytes && utf8.ValidString(model) {
+	if answered && model != "" && len(model) <= mostBytes && utf8.ValidString(model) && !strings.ContainsFunc(model, notGraphic) {
 		m.models.add(model)
 	}
 	model = m.models.show(model)
@@ -297,6 +299,8 @@ func (m *Metrics) Used(model string, answered bool, u traffic.Usage) {
 	m.count("cached_input", model, u.CachedInput)
 	m.count("cache_writes", model, u.CacheWrites)
 }
+
+func notGraphic(c rune) bool { return !unicode.IsGraphic(c) }
 
 // Cost counts what a request cost, in nano-USD, after Used; listed says that
 // its model has a price.

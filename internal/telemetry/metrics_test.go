@@ -207,11 +207,11 @@ func TestGaugesMayBeMissing(t *testing.T) {
 func TestModelLabels(t *testing.T) {
 	m := NewMetrics("penstock_", Gauges{})
 	used := traffic.Usage{Input: 1}
-	for _, name := range []string{"", strings.Repeat("x", 129), "bad\xff", "\xed\xa0\x80"} {
+	for _, name := range []string{"", strings.Repeat("x", 129), "bad\xff", "\xed\xa0\x80", "a\x1b[2Jb", "a\u009bb", "\u202eb", "a\n"} {
 		m.Used(name, true, used)
 	}
 	m.Used("made-up", false, used)
-	if got, want := samples(t, m, "penstock_tokens_total"), `penstock_tokens_total{kind="input",model="other"} 5`; got != want {
+	if got, want := samples(t, m, "penstock_tokens_total"), `penstock_tokens_total{kind="input",model="other"} 9`; got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
 	m.Used(strings.Repeat("y", 128), true, used)
@@ -226,7 +226,7 @@ func TestModelLabels(t *testing.T) {
 		`{kind="input",model="` + strings.Repeat("y", 128) + `"} 1`,
 		`{kind="input",model="model-0"} 1`,
 		`{kind="input",model="model-98"} 1`,
-		`{kind="input",model="other"} 56`, // 5, and 51 that there was no room for
+		`{kind="input",model="other"} 60`, // 9, and 51 that there was no room for
 	} {
 		if !strings.Contains(got, line) {
 			t.Errorf("no %s in\n%s", line, got)

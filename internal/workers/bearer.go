@@ -13,9 +13,12 @@ var credentialHeaders = [...]string{"Authorization", "X-Api-Key", "Api-Key", "X-
 // credentialParameter is where they do in a query.
 const credentialParameter = "key"
 
-// withBearer returns a copy of req that shows the key and none of the client's.
+// withBearer returns a copy of req that shows the key and none of the client's. It is
+// for the worker by its own name: by a Host of its choice a client could have the key
+// sent to another site that is served at the same address.
 func withBearer(req *http.Request, key string) *http.Request {
 	out := req.WithContext(req.Context())
+	out.Host = ""
 	out.Header = maps.Clone(req.Header)
 	if out.Header == nil {
 		out.Header = http.Header{}

@@ -15,12 +15,13 @@ import (
 func TestKeyOfItsOwn(t *testing.T) {
 	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
 		w := newWorker(t, func(w http.ResponseWriter, r *http.Request) {
-			_, _ = fmt.Fprint(w, r.Header["Authorization"], r.Header["X-Api-Key"], r.Header["Api-Key"], r.Header["X-Goog-Api-Key"], r.Header["X-Other"], r.RequestURI)
+			_, _ = fmt.Fprint(w, r.Header["Authorization"], r.Header["X-Api-Key"], r.Header["Api-Key"], r.Header["X-Goog-Api-Key"], r.Header["X-Other"], r.RequestURI, " ", r.Host)
 		})
+		host := " " + w.URL.Host // a client must not send our key to another that answers there
 		for _, tt := range []struct{ key, want string }{
-			{"", "[Basic abc Bearer client] [c1] [c2] [c3] [other]/v1?a=1&key=c4&%6bey=c5"},
-			{"own", "[Bearer own] [] [] [] [other]/v1?a=1"},
-			{"another", "[Bearer another] [] [] [] [other]/v1?a=1"},
+			{"", "[Basic abc Bearer client] [c1] [c2] [c3] [other]/v1?a=1&key=c4&%6bey=c5 gateway.test"},
+			{"own", "[Bearer own] [] [] [] [other]/v1?a=1" + host},
+			{"another", "[Bearer another] [] [] [] [other]/v1?a=1" + host},
 		} {
 			w.Key = tt.key
 			p := newPool(t, w)
@@ -38,8 +39,8 @@ func TestKeyOfItsOwn(t *testing.T) {
 			if got := send(t, p, req); got != tt.want {
 				t.Errorf("key %q: the worker saw %s, want %s", tt.key, got, tt.want)
 			}
-			if len(req.Header) != 5 || req.Header.Get("X-Api-Key") != "c1" {
-				t.Errorf("the request was changed: %v", req.Header)
+			if req.Host != "gateway.test" || len(req.Header) != 5 || req.Header.Get("X-Api-Key") != "c1" {
+				t.Errorf("the request was changed: %s %v", req.Host, req.Header)
 			}
 			if tt.key == "" {
 				continue

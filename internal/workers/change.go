@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"time"
 )
 
 // errUnknown is of a URL that no worker has.
@@ -20,6 +21,7 @@ func (p *Pool) Add(add Worker) error {
 	case w == nil:
 		w = p.newWorker(add)
 		p.workers = append(p.workers, w)
+		p.reachedAt = time.Time{}
 	case !w.draining:
 		return errors.New("this worker is there already: drain it first, or change it in the configuration and reload")
 	}

@@ -2,6 +2,7 @@ package workers
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 )
@@ -81,6 +82,16 @@ func Begun(resp *http.Response) bool {
 func Alone(resp *http.Response) bool {
 	x, ok := resp.Body.(*exchange)
 	return ok && !x.lent
+}
+
+// From returns the URL of the worker that gave an answer which Send has just returned,
+// which must not be changed; nil where that is not known, as of one without a body.
+func From(resp *http.Response) *url.URL {
+	x, ok := resp.Body.(*exchange)
+	if !ok {
+		return nil
+	}
+	return x.worker.url
 }
 
 // plain is the body of an answer to a request that http1 has sent; nil of any

@@ -11,10 +11,11 @@ import (
 // path: http.Request.RequestURI in origin form, or in absolute form, of which
 // path and query count. What net/url would have re-encoded stays as it is.
 //
-// There are two exceptions. A space, which HTTP/2 can carry and which would
+// There are three exceptions. A space, which HTTP/2 can carry and which would
 // break an HTTP/1.1 request line, becomes %20. And where the whole path begins
 // with "//", bytes that belong in no path ('^', '"', bytes above 0x7f and
-// their like) are percent-encoded.
+// their like) are percent-encoded. And of one that leads out of base's path, as some
+// server reads it, is left what that leads to below it.
 //
 // A target that is neither form nor "*" has no path: the worker is asked for base
 // or "/". out.URL is changed in place; out.Host is left alone.
@@ -37,7 +38,7 @@ func setTarget(out, base *url.URL, rawTarget string) {
 	}
 	path, query, asked := strings.Cut(pathAndQuery(rawTarget), "?")
 	if prefix := strings.TrimSuffix(base.EscapedPath(), "/"); prefix != "" {
-		path = prefix + path
+		path = prefix + within(path)
 	}
 	out.RawQuery = query
 	out.ForceQuery = asked && query == ""
@@ -78,3 +79,44 @@ func pathAndQuery(target string) string {
 		return "/"
 	}
 }
+
+// within is a path that does not lead above where it begins. Only one that does to
+// some server is changed: nothing of it that leads up is left.
+func within(path string) string {
+	if !strings.Contains(path, "..") && !strings.Contains(path, "%2") {
+		return path
+	}
+	var kept []string
+	depth, least := 0, 0 // for the server to which the path leads up the most
+	for segment := range strings.SplitSeq(path, "/") {
+		deeper := 0
+		for part := range strings.SplitSeq(slashes.Replace(segment), "/") {
+			name, _, _ := strings.Cut(dots.Replace(part), ";")
+			name, _, _ = strings.Cut(name, "#")
+			switch name {
+			case "", ".":
+			case "..":
+				depth--
+				kept = kept[:max(len(kept)-1, 0)]
+			default:
+				deeper = 1 // to who takes all of the segment for one
+				kept = append(kept, part)
+			}
+		}
+		least = min(least, depth)
+		depth += deeper
+	}
+	if least == 0 {
+		return path
+	}
+	if end := path[len(path)-1]; end == '/' && len(kept) > 0 {
+		kept = append(kept, "")
+	}
+	return "/" + strings.Join(kept, "/")
+}
+
+// How servers may read what a path is written with.
+var (
+	slashes = strings.NewReplacer(`\`, "/", "%2f", "/", "%2F", "/", "%5c", "/", "%5C", "/")
+	dots    = strings.NewReplacer("%2e", ".", "%2E", ".", "%3b", ";", "%3B", ";", "%23", "#")
+)

@@ -54,6 +54,27 @@ var targets = []struct{ base, target, want string }{
 	{"/base", "*", "*"},
 	{"/b%2fse", "/a", "/b%2fse/a"},
 	{"/base?q=1", "/a?b", "/base/a?b"},
+	// What leads out of the base, in whatever writing, stays below it.
+	{"/base", "/a/../b/./c//d/..", "/base/a/../b/./c//d/.."},
+	{"/base", "/a..b/...", "/base/a..b/..."},
+	{"/base", "/../other?a=/../..", "/base/other?a=/../.."},
+	{"/base", "/a/../../other/", "/base/other/"},
+	{"/base", "/..", "/base/"},
+	{"/base", "//..//../other", "/base/other"},
+	{"/base", "/./../other", "/base/other"},
+	{"/base", "/%2e%2E/other", "/base/other"},
+	{"/base", "/.%2e/a%20b", "/base/a%20b"},
+	{"/base", "/..%2fother", "/base/other"},
+	{"/base", "/a%2Fb/../../other", "/base/other"},
+	{"/base", "/a%2f..%2f../other", "/base/other"},
+	{"/base", `/..\other`, "/base/other"},
+	{"/base", "/..%5Cother", "/base/other"},
+	{"/base", `/a\b/../../other`, "/base/other"},
+	{"/base", "/..;x=1/other", "/base/other"},
+	{"/base", "/..%3bx/other", "/base/other"},
+	{"/base", "/..#/other", "/base/other"},
+	{"/base", "http://x.test/../other", "/base/other"},
+	{"", "/../other", "/../other"}, // there is nothing to lead out of
 }
 
 // requestLines is a worker that says which target it was asked for, as it

@@ -94,6 +94,10 @@ type Pool struct {
 	budget  int       // of retries, in fifths of one
 	retries uint64    // to workers that have gone, too
 	events  []event
+
+	reaching  chan struct{} // holds one: who looks whether a worker can be reached
+	reachedAt time.Time     // when somebody last had; zero since the list is another
+	reached   bool
 }
 
 var _ http.RoundTripper = (*Pool)(nil)
@@ -109,7 +113,7 @@ func New(o Options) *Pool {
 	if o.jitter == nil {
 		o.jitter = func(most time.Duration) time.Duration { return rand.N(most + 1) }
 	}
-	p := &Pool{changed: make(chan struct{}, 1), budget: mostBudget}
+	p := &Pool{changed: make(chan struct{}, 1), reaching: make(chan struct{}, 1), budget: mostBudget}
 	if o.dial == nil {
 		c := &connections{most: int64(o.MostConnections), idle: p.closeIdle, dialer: net.Dialer{Timeout: o.DialTimeout}}
 		o.dial = c.dial
@@ -152,6 +156,7 @@ func (p *Pool) Update(workers []Worker, policy Policy) {
 	}
 	gone := slices.DeleteFunc(p.workers, func(w *worker) bool { return !w.removed })
 	p.workers = after
+	p.reachedAt = time.Time{}
 	p.keepRemoved(gone)
 	p.unlock()
 
