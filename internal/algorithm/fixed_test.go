@@ -172,3 +172,57 @@ func TestFixedAgainstEveryEvent(t *testing.T) {
 		})
 	})
 }
+
+// TestFixedSkewMakesAWindowLate: a clock that was set forward by little, as when a
+// machine was paused, does not make one budget that of two windows.
+func TestFixedSkewMakesAWindowLate(t *testing.T) {
+	f := Fixed{Amount: 10, Size: hour}
+	c := f.Take(f.Advance(Counted{}, 10*second), 10)
+	f.Skew = 7 * second
+	for i := int64(1); i < 4; i++ {
+		c = f.Take(f.Advance(c, c.End), 10)
+		if want := (i + 1) * hour; c.End != want || c.Used != 10 {
+			t.Fatalf("window %d: %+v, want one until %d", i, c, want)
+		}
+	}
+	if c = f.Advance(c, c.End+hour); c.End != 6*hour-7*second {
+		t.Errorf("nobody had a window: aligned again, not until %d", c.End)
+	}
+
+	f = Fixed{Amount: 10, Month: true}
+	at := func(m time.Month, d, sec int) int64 { return time.Date(2026, m, d, 0, 0, sec, 0, time.UTC).UnixMicro() }
+	c = f.Take(f.Advance(Counted{}, at(time.January, 20, 0)), 10)
+	f.Skew = 2 * second
+	for m := time.February; m < time.December; m++ { // edges of the store's clock are two seconds late in UTC
+		if c = f.Advance(c, at(m, 1, 0)); c.Used != 0 || c.End != at(m+1, 1, 0) {
+			t.Fatalf("%v: %+v lasts until %v", m, c, time.UnixMicro(c.End).UTC())
+		}
+		c = f.Take(c, 10)
+	}
+}
+
+// TestFixedRefundAfterTheClockWasSet: it goes to the window that it was taken from,
+// wherever that lies now in UTC.
+func TestFixedRefundAfterTheClockWasSet(t *testing.T) {
+	begin := time.Date(2026, time.March, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+	for name, f := range map[string]Fixed{"month": {Amount: 100, Month: true}, "day": {Amount: 100, Size: 24 * hour}} {
+		for _, skew := range []int64{2 * second, -2 * second, 5 * hour, -5 * hour} {
+			f.Skew = 0
+			c := f.Advance(Counted{}, begin+12*hour)
+			end := c.End
+			before, after := end-6*hour, end-5*hour // the clock is set between them
+			c = f.Take(f.Advance(c, before), 40)
+			f.Skew = skew
+			c = f.Take(f.Advance(c, after), 50)
+			c = f.Refund(f.Advance(c, after), after, 45)
+			c = f.Refund(f.Advance(c, after), before, 35)
+			if c.Used != 10 || c.End != end {
+				t.Errorf("%s, set by %d: %+v, want 10 used until %d", name, skew, c, end)
+			}
+			// What was taken before a window is none of its.
+			if c = f.Take(f.Advance(c, c.End), 60); f.Refund(c, before, 5) != c || f.Refund(c, end-1, 5) != c {
+				t.Errorf("%s, set by %d: a refund of the window before", name, skew)
+			}
+		}
+	}
+}

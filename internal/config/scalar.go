@@ -199,7 +199,7 @@ func (m *mapping) durationOrNone(key string, to *time.Duration) { m.readDuration
 
 // leastInterval is the shortest time between two of the same thing. A check of a
 // worker has that long for its answer, which takes its way and back.
-const leastInterval = 100 * time.Millisecond
+const leastInterval = 10 * time.Millisecond
 
 // interval is duration, or where orNone durationOrNone, for what is done again and
 // again.
