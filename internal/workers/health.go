@@ -114,6 +114,9 @@ func (p *Pool) check(ctx context.Context, w *worker) (answered bool, err error) 
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
+		if !isUnknown(err) {
+			w.letGo(transport)
+		}
 		return false, cause(ctx, err)
 	}
 	_, _ = io.CopyN(io.Discard, resp.Body, checkBytes) // its end, for the sake of the connection
@@ -122,6 +125,17 @@ func (p *Pool) check(ctx context.Context, w *worker) (answered bool, err error) 
 		return true, fmt.Errorf("%s is answered with %d", path, resp.StatusCode)
 	}
 	return true, nil
+}
+
+// letGo closes the idle connections to a worker that has not answered a check. Where
+// its host has gone without a word, and another has taken its name or itself has
+// come back, each of them would cost a client its request, and in a row they would
+// open the breaker of one that works.
+func (w *worker) letGo(transport *http.Transport) {
+	transport.CloseIdleConnections()
+	if w.http1 != nil {
+		w.http1.letGo()
+	}
 }
 
 // checked takes in a check, and returns the time until the next one.
