@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/penstock-dev/penstock/internal/peer"
 )
 
 const (
@@ -20,11 +22,13 @@ const (
 
 // Watch checks the workers until ctx ends: each at once and then every
 // HealthInterval, one that is not up at least every second, and one that could
-// not be connected to at once. It returns when the last check has ended. One
-// Watch runs at a time.
+// not be connected to at once. Connections whose worker's host is gone it ends,
+// checks or not. It returns when the last check has ended. One Watch runs at a time.
 func (p *Pool) Watch(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
+	look := time.NewTicker(peer.LookEvery)
+	defer look.Stop()
 	watched := map[*worker]context.CancelFunc{}
 	for {
 		p.mu.Lock()
@@ -48,6 +52,10 @@ func (p *Pool) Watch(ctx context.Context) {
 		}
 		select {
 		case <-p.changed:
+		case <-look.C:
+			if p.dialled != nil {
+				p.dialled.endGone(peer.Gone)
+			}
 		case <-ctx.Done():
 			for _, end := range watched {
 				end()
