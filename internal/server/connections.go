@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/penstock-dev/penstock/internal/peer"
 )
 
 // connections is the gateway's listener. No more connections are open at a time than
@@ -109,6 +111,40 @@ func (l *connections) take(c *connection) bool {
 		case looked+atOnce >= total:
 			return false
 		}
+	}
+}
+
+// watch ends connections whose client's host is gone, until end is closed: nothing
+// else would tell for a quarter of an hour that a request's slot is held for nobody.
+func (l *connections) watch(end <-chan struct{}) {
+	look := time.NewTicker(peer.LookEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+			l.endGone(peer.Gone)
+		case <-end:
+			return
+		}
+	}
+}
+
+// endGone closes the connections of which gone says so. It begins with the last one,
+// since that takes the place of one that is closed.
+func (l *connections) endGone(gone func(*net.TCPConn) bool) {
+	var some [atOnce]*connection
+	for to := math.MaxInt; to > 0; {
+		l.mu.Lock()
+		to = min(to, len(l.open))
+		from := max(to-atOnce, 0)
+		n := copy(some[:], l.open[from:to])
+		l.mu.Unlock()
+		for _, c := range some[:n] {
+			if gone(c.TCPConn) {
+				_ = c.Close()
+			}
+		}
+		to = from
 	}
 }
 

@@ -310,3 +310,32 @@ func TestFrontConnections(t *testing.T) {
 		})
 	}
 }
+
+// TestConnectionsOfThoseWhoAreGone: their requests end, and nobody else's does,
+// however many there are.
+func TestConnectionsOfThoseWhoAreGone(t *testing.T) {
+	h := newHall(t, 2*atOnce)
+	busy := h.busy("/0", "/1")
+	for range atOnce {
+		g := h.guest()
+		g.send(get)
+		g.served()
+	}
+	gone := h.guest() // not looked at together with the others
+	gone.send(get)
+	gone.served()
+	h.limit.endGone(func(c *net.TCPConn) bool {
+		from := c.RemoteAddr().String()
+		return from == busy[0].LocalAddr().String() || from == gone.LocalAddr().String()
+	})
+	busy[0].wantSentAway()
+	gone.wantSentAway()
+	h.limit.mu.Lock()
+	if n := len(h.limit.open); n != atOnce+1 {
+		t.Errorf("%d are open, want %d", n, atOnce+1)
+	}
+	h.limit.mu.Unlock()
+	close(h.letGo["/0"])
+	close(h.letGo["/1"])
+	busy[1].served()
+}

@@ -396,6 +396,7 @@ func (s *Server) Run(ctx context.Context) error {
 		p.keep(base)
 	}
 	go s.sweep(base)
+	go s.front.watch(base.Done())
 	go s.reloadOn(hangUp, base.Done())
 	watching.Go(func() { s.pool.Watch(base) })
 	watching.Go(func() { s.line.move(base) })

@@ -83,6 +83,43 @@ func TestOwnShortage(t *testing.T) {
 	}
 }
 
+// TestUnknownName: where a worker's name is not found, the checks say whether it
+// works, over the connection that they have; where there are none, the breaker does.
+func TestUnknownName(t *testing.T) {
+	gone := &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "a.test", IsNotFound: true}}
+	const unreached = "workers: no connection to any: dial tcp: lookup a.test: no such host"
+	for _, tt := range []struct {
+		name   string
+		policy Policy
+		then   func(*host)
+		state  State
+		want   Breaker
+	}{
+		{"for a moment", Policy{Failures: 3, Open: 30 * seconds, HealthInterval: 10 * seconds}, func(*host) {}, Up, Closed},
+		{"for good", Policy{Failures: 3, Open: 30 * seconds, HealthInterval: 10 * seconds}, func(h *host) { h.health = hangs }, Down, Closed},
+		{"unchecked", Policy{Failures: 3, Open: 30 * seconds}, func(*host) {}, Up, Open},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t, tt.policy, "a")
+				synctest.Wait()
+				f.set("a", func(h *host) { h.dead = gone; tt.then(h) })
+				for range 3 {
+					f.wantAsk("the name is gone", Want{}, unreached)
+				}
+				time.Sleep(20 * seconds)
+				f.wantState("the name is gone", "a", tt.state, tt.want)
+				if got := f.stats("a").Failed; got != 3 {
+					t.Errorf("%d requests failed, want 3", got)
+				}
+				f.set("a", func(h *host) { h.dead, h.health = nil, nil })
+				time.Sleep(10 * seconds)
+				f.wantAsk("the name is there", Want{}, "200 OK a")
+			})
+		})
+	}
+}
+
 // TestBreakerInTime walks a breaker around.
 func TestBreakerInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

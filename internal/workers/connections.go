@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,6 +24,9 @@ type connections struct {
 
 	mu   sync.Mutex
 	vain time.Time // when none could be closed
+
+	listing sync.Mutex    // guards list, and may be taken while mu is held
+	list    []*connection // those that are open
 }
 
 // notAgain is how soon nobody looks again for connections to close, when there were
@@ -44,7 +48,25 @@ func (c *connections) dial(ctx context.Context, network, address string) (net.Co
 		c.open.Add(-1)
 		return nil, err
 	}
-	return &connection{TCPConn: conn.(*net.TCPConn), of: c}, nil
+	made := &connection{TCPConn: conn.(*net.TCPConn), of: c}
+	c.listing.Lock()
+	made.at = len(c.list)
+	c.list = append(c.list, made)
+	c.listing.Unlock()
+	return made, nil
+}
+
+// endGone ends the connections of which gone says that nobody is at their other end
+// any more: whoever reads from one is told that it has taken too long.
+func (c *connections) endGone(gone func(*net.TCPConn) bool) {
+	c.listing.Lock()
+	list := slices.Clone(c.list)
+	c.listing.Unlock()
+	for _, one := range list {
+		if gone(one.TCPConn) {
+			_ = one.SetDeadline(time.Now())
+		}
+	}
 }
 
 // take counts one more, and reports whether there may be one more.
@@ -73,15 +95,25 @@ func (c *connections) letGo() {
 type connection struct {
 	*net.TCPConn // all of whose methods are used
 	of           *connections
+	at           int // in of.list; guarded by of.listing
 	closed       atomic.Bool
 }
 
 // Close implements io.Closer.
 func (c *connection) Close() error {
 	err := c.TCPConn.Close()
-	if !c.closed.Swap(true) {
-		c.of.open.Add(-1)
+	if c.closed.Swap(true) {
+		return err
 	}
+	of := c.of
+	of.listing.Lock()
+	last := len(of.list) - 1
+	of.list[c.at] = of.list[last]
+	of.list[c.at].at = c.at
+	of.list[last] = nil
+	of.list = of.list[:last]
+	of.listing.Unlock()
+	of.open.Add(-1)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,6 +100,84 @@ func TestMostConnections(t *testing.T) {
 	}
 	idle("c", "")
 	idle("c", "body")
+}
+
+// TestConnectionsOfHostsThatAreGone: the requests on them end, those that are idle
+// serve nobody any more, and all others go on.
+func TestConnectionsOfHostsThatAreGone(t *testing.T) {
+	came, letGo := make(chan struct{}), make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.URL.Path == "/held" {
+			came <- struct{}{}
+			<-letGo
+		}
+		_, _ = io.WriteString(w, r.RemoteAddr)
+	}))
+	defer s.Close()
+	p := New(Options{})
+	defer p.Update(nil, Policy{})
+	p.Update([]Worker{{URL: mustParse(t, s.URL)}}, Policy{})
+	ask := func(path string, body io.Reader) (from string, err error) {
+		resp, err := p.Send(httptest.NewRequest(http.MethodPost, path, body), nil, Want{})
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = resp.Body.Close() }()
+		got, err := io.ReadAll(resp.Body)
+		return string(got), err
+	}
+	type answer struct {
+		from string
+		err  error
+	}
+	held := make(chan answer)
+	hold := func(body io.Reader) {
+		go func() {
+			from, err := ask("/held", body)
+			held <- answer{from, err}
+		}()
+		<-came
+	}
+	locals := func() map[string]bool {
+		all := map[string]bool{}
+		p.dialled.endGone(func(c *net.TCPConn) bool {
+			all[c.LocalAddr().String()] = true
+			return false
+		})
+		return all
+	}
+	hold(nil)
+	hold(strings.NewReader("by http.Transport"))
+	gone := locals()
+	if len(gone) != 2 {
+		t.Fatalf("%d connections, want 2", len(gone))
+	}
+	idle, err := ask("/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone[idle] = true
+	hold(strings.NewReader("to one that is there"))
+	p.dialled.endGone(func(c *net.TCPConn) bool { return gone[c.LocalAddr().String()] })
+	for range 2 {
+		if a := <-held; !errors.Is(a.err, os.ErrDeadlineExceeded) {
+			t.Errorf("%q, %v, want that it has taken too long", a.from, a.err)
+		}
+	}
+	if from, err := ask("/", nil); err != nil || gone[from] {
+		t.Errorf("the next one: %v, by one that is gone: %t", err, gone[from])
+	}
+	close(letGo)
+	if a := <-held; a.err != nil || gone[a.from] {
+		t.Errorf("one that is there was ended: %v", a.err)
+	}
+	p.Update(nil, Policy{})
+	for late := time.Now().Add(10 * time.Second); len(locals()) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("connections that were closed are still listed")
+		}
+	}
 }
 
 // TestConnectionsAreCounted: one that was not made counts no more, one that was

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/penstock-dev/penstock/internal/peer"
 )
 
 const (
@@ -20,11 +22,13 @@ const (
 
 // Watch checks the workers until ctx ends: each at once and then every
 // HealthInterval, one that is not up at least every second, and one that could
-// not be connected to at once. It returns when the last check has ended. One
-// Watch runs at a time.
+// not be connected to at once. Connections whose worker's host is gone it ends,
+// checks or not. It returns when the last check has ended. One Watch runs at a time.
 func (p *Pool) Watch(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
+	look := time.NewTicker(peer.LookEvery)
+	defer look.Stop()
 	watched := map[*worker]context.CancelFunc{}
 	for {
 		p.mu.Lock()
@@ -48,6 +52,10 @@ func (p *Pool) Watch(ctx context.Context) {
 		}
 		select {
 		case <-p.changed:
+		case <-look.C:
+			if p.dialled != nil {
+				p.dialled.endGone(peer.Gone)
+			}
 		case <-ctx.Done():
 			for _, end := range watched {
 				end()
@@ -114,6 +122,9 @@ func (p *Pool) check(ctx context.Context, w *worker) (answered bool, err error) 
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
+		if !isUnknown(err) {
+			w.letGo(transport)
+		}
 		return false, cause(ctx, err)
 	}
 	_, _ = io.CopyN(io.Discard, resp.Body, checkBytes) // its end, for the sake of the connection
@@ -122,6 +133,17 @@ func (p *Pool) check(ctx context.Context, w *worker) (answered bool, err error) 
 		return true, fmt.Errorf("%s is answered with %d", path, resp.StatusCode)
 	}
 	return true, nil
+}
+
+// letGo closes the idle connections to a worker that has not answered a check. Where
+// its host has gone without a word, and another has taken its name or itself has
+// come back, each of them would cost a client its request, and in a row they would
+// open the breaker of one that works.
+func (w *worker) letGo(transport *http.Transport) {
+	transport.CloseIdleConnections()
+	if w.http1 != nil {
+		w.http1.letGo()
+	}
 }
 
 // checked takes in a check, and returns the time until the next one.

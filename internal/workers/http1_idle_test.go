@@ -4,8 +4,13 @@ package workers
 
 import (
 	"bufio"
+	"context"
 	"errors"
+	"io"
 	"net"
+	"net/http"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,6 +79,55 @@ func TestIdleConnections(t *testing.T) {
 			t.Error("retired, and one was kept")
 		}
 	})
+}
+
+// TestUnansweredCheck: when a check is not answered, connections that are idle are
+// closed, whichever way they were made. What was at their other end may be gone.
+func TestUnansweredCheck(t *testing.T) {
+	const conns = 2
+	ended := make(chan int, conns)
+	w := newScript(t, func(n int, c net.Conn, in *bufio.Reader) {
+		for {
+			req, err := http.ReadRequest(in)
+			if err != nil {
+				if n < conns {
+					ended <- n
+				}
+				return
+			}
+			if req.URL.Path == "/health" {
+				continue
+			}
+			_, _ = io.Copy(io.Discard, req.Body)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+	p := New(Options{})
+	defer p.Update(nil, Policy{})
+	p.Update([]Worker{w}, Policy{HealthInterval: 200 * time.Millisecond, StartupTimeout: time.Hour})
+	bodies := [conns]io.ReadCloser{nil, io.NopCloser(strings.NewReader("by http.Transport"))}
+	for _, body := range bodies {
+		resp, err := p.Send(newRequest(t, http.MethodPost, body), nil, Want{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != "ok" {
+			t.Fatalf("%q, %v", got, err)
+		}
+		_ = resp.Body.Close()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
+	watching.Go(func() { p.Watch(ctx) })
+	for range conns {
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Fatal("a connection that is idle is still there")
+		}
+	}
 }
 
 // TestConnectionThatCannotBeLookedAt is not kept.

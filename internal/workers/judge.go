@@ -3,6 +3,7 @@ package workers
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -148,11 +149,23 @@ func ownShortage(err error) bool {
 	return false
 }
 
+// isUnknown reports whether there was no connection since the worker's name was not
+// found. That is said of names, and a moment of it would open the breakers of all
+// workers at once, though those connections that there are serve. Checks tell
+// whether a worker does.
+func isUnknown(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns)
+}
+
 // notReached takes in that there was no connection. The lock is held.
 func (p *Pool) notReached(x *exchange, err error) {
 	w := x.worker
-	p.fail(x, err.Error())
-	if p.policy.HealthInterval <= 0 {
+	checked := p.policy.HealthInterval > 0
+	if !checked || !isUnknown(err) {
+		p.fail(x, err.Error())
+	}
+	if !checked {
 		return
 	}
 	wake(w.poke)

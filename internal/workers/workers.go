@@ -84,6 +84,7 @@ type Options struct {
 // httputil.ReverseProxy. All methods may be called from any goroutine.
 type Pool struct {
 	options Options
+	dialled *connections  // nil where options.dial is not its
 	changed chan struct{} // tells Watch that the list or the policy is another
 
 	mu      sync.Mutex
@@ -116,7 +117,7 @@ func New(o Options) *Pool {
 	p := &Pool{changed: make(chan struct{}, 1), reaching: make(chan struct{}, 1), budget: mostBudget}
 	if o.dial == nil {
 		c := &connections{most: int64(o.MostConnections), idle: p.closeIdle, dialer: net.Dialer{Timeout: o.DialTimeout}}
-		o.dial = c.dial
+		o.dial, p.dialled = c.dial, c
 	}
 	p.options = o
 	return p
