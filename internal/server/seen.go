@@ -110,14 +110,6 @@ func (s *Server) workers() []telemetry.Worker {
 	return seen
 }
 
-// retries is how many there were with the workers that there are.
-func (s *Server) retries() (n uint64) {
-	for _, w := range s.pool.Stats() {
-		n += w.Retries
-	}
-	return n
-}
-
 // debt is what was used beyond limits so far, by unit.
 func (s *Server) debt() map[string]int64 {
 	debt := map[string]int64{}

@@ -127,7 +127,7 @@ func New(o Options) (_ *Server, err error) {
 	s.metrics = telemetry.NewMetrics(c.Metrics.Prefix, telemetry.Gauges{
 		Queue:    s.seenLine,
 		Workers:  s.workers,
-		Retries:  s.retries,
+		Retries:  s.pool.Retries,
 		Counters: func() int64 { return s.store.Stats().Keys },
 		Debt:     s.debt,
 		Usage:    s.usage,

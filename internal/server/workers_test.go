@@ -62,3 +62,44 @@ func TestWorkersByHand(t *testing.T) {
 	}
 	r.want("the configuration's", r.chat("m", 1, 1), 200)
 }
+
+// TestRetriesOnlyGrow: what is told of retries goes on when the workers that had them
+// are no longer there.
+func TestRetriesOnlyGrow(t *testing.T) {
+	r := start(t, "log: {level: info}")
+	r.mu.Lock()
+	own := r.flags.WorkerURLs[0]
+	r.mu.Unlock()
+	retries := func(when string, want int) {
+		t.Helper()
+		if got := r.admin("GET", "/metrics").body; !strings.Contains(got, fmt.Sprintf("\npenstock_worker_retries_total %d\n", want)) {
+			t.Errorf("%s there are not %d retries:\n%s", when, want, got)
+		}
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var busy []string
+	for range 2 {
+		w := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
+		t.Cleanup(w.Close)
+		busy = append(busy, w.URL)
+		must(r.addWorker(w.URL, 1, nil))
+	}
+	must(r.pool.Drain(own))
+	r.want("two that are busy", r.ask("GET", "/x", ""), 502)
+	n := int(r.pool.Retries())
+	if n < 1 {
+		t.Fatal("nothing was retried")
+	}
+	retries("with both", n)
+	for _, w := range busy {
+		must(r.pool.Remove(w))
+	}
+	retries("with both removed", n)
+	r.reload("log: {level: info}")
+	retries("after a reload", n)
+}

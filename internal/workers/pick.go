@@ -135,6 +135,7 @@ func (p *Pool) pick(want *Want, tried []*worker, a attempt, retries int) (c clai
 	if a >= retryNow {
 		p.budget -= perRetry
 		best.retries++
+		p.retries++
 	}
 	c = claim{worker: best, reach: best.reach, tokens: max(want.Tokens, 1), young: best.state == Starting}
 	best.outstanding++

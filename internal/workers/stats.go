@@ -68,6 +68,14 @@ func (p *Pool) Stats() []Stats {
 	return stats
 }
 
+// Retries counts the requests that any worker was asked as a retry, whether it is
+// still there or not. It only grows.
+func (p *Pool) Retries() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.retries
+}
+
 // Begun reports whether the body of an answer that Send has just returned can be
 // read without waiting, as far as that is known.
 func Begun(resp *http.Response) bool {

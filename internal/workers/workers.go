@@ -92,6 +92,7 @@ type Pool struct {
 	kept    []*worker // that were removed and are kept
 	next    int       // where the search for the least busy worker begins
 	budget  int       // of retries, in fifths of one
+	retries uint64    // so far, with workers that are no longer there, too
 	events  []event
 }
 
