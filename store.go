@@ -102,8 +102,8 @@ type Adjustment struct {
 // A Store keeps counters. A counter is named by key, unit and limit name;
 // amount, window and algorithm of a limit may change while it is counted: the
 // charges stay, each for at least as long as it would have counted, a bucket
-// that is not whole keeps its level, in whole units when its rate changes, and
-// when the size of the window or the algorithm changes, the sum still counted
+// that is not whole keeps its level, less what it gets in a microsecond at most,
+// and when the size of the window or the algorithm changes, the sum still counted
 // becomes one charge made now. A Store may be used by any number of goroutines
 // at the same time. Its clock never jumps forward; a time handed to it may lie
 // before one that it has seen, and then frees nothing early.

@@ -151,19 +151,18 @@ func (k *counter) levelAt(now int64) *big.Int {
 	return level
 }
 
-// rebase gives a bucket another limit. It keeps its level, in whole units where
-// another is the rate, too.
+// rebase gives a bucket another limit. It keeps its level, rounded down to what
+// the smallest unit fraction is that the refill comes to in whole microseconds.
 func (k *counter) rebase(l penstock.Limit, now int64) {
 	old, level := *k, k.levelAt(now)
 	*k = counter{limit: l, since: now}
-	switch amount, other := k.minted(micros(old.limit.Window)), old.minted(micros(l.Window)); {
-	case old.used(now) == 0:
-	case amount.Cmp(other) == 0:
-		level.Mul(level, big.NewInt(micros(l.Window)))
-		k.level = level.Div(level, big.NewInt(micros(old.limit.Window)))
-	default:
-		k.level = k.parts(old.units(level))
+	if old.used(now) == 0 {
+		return
 	}
+	grain := new(big.Int).GCD(nil, nil, big.NewInt(l.Amount), k.parts(1))
+	level.Mul(level, k.parts(1))
+	level.Div(level, grain.Mul(grain, old.parts(1))) // downwards
+	k.level = level.Mul(level, grain.Div(grain, old.parts(1)))
 }
 
 // window is the number of the fixed window that t lies in.

@@ -45,4 +45,5 @@ func Run(t *testing.T, open func(t *testing.T) penstock.Store) {
 	t.Run("refuses", func(t *testing.T) { refuses(t, open(t)) })
 	t.Run("keys", func(t *testing.T) { keepsApart(t, open(t)) })
 	t.Run("together", func(t *testing.T) { together(t, open(t)) })
+	t.Run("in some order", func(t *testing.T) { inSomeOrder(t, open(t)) })
 }

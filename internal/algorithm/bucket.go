@@ -230,22 +230,19 @@ func (b *Bucket) Reset(spent, now int64) int64 {
 }
 
 // Rebase is the state under the new parameters to which has the level that
-// spent has under b at the given time, cut at the new capacity: exactly where they
-// refill at the same rate, else in whole units.
+// spent has under b at the given time, cut at the new capacity, and rounded down to
+// a part of to: were it a unit, a bucket whose rate changes to and fro more often
+// than it gets one would get none.
 func (b *Bucket) Rebase(spent, at int64, to Bucket) int64 {
-	if b.amount == to.amount && b.size == to.size && b.part == to.part {
-		return add(add(to.minted(at), -b.full), b.Lacks(spent, at))
+	level := b.full - b.Lacks(spent, at)
+	parts, rest := mulDiv(max(level, -level), to.part, b.part)
+	if level < 0 {
+		if parts = -parts; rest {
+			parts--
+		}
 	}
-	if level := b.Level(spent, at); level < to.Capacity {
-		return add(to.minted(at), -to.signed(level))
+	if parts >= to.full {
+		return Whole
 	}
-	return Whole
-}
-
-// signed is Parts of a number that may be negative.
-func (b *Bucket) signed(units int64) int64 {
-	if units < 0 {
-		return -b.Parts(-max(units, -math.MaxInt64))
-	}
-	return b.Parts(units)
+	return add(to.minted(at), -parts)
 }

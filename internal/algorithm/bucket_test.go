@@ -153,6 +153,23 @@ func TestBucketDebtRefundAndRebase(t *testing.T) {
 	if got := b.Level(wide.Rebase(Whole, 0, b), 0); got != 10 {
 		t.Errorf("level after a smaller capacity = %d", got)
 	}
+	// What is not a unit yet stays.
+	slow := NewBucket(1, 300_000, 10, 0)
+	for _, begin := range []int64{10, 12} { // with a level of 0, and in debt
+		spent := b.Take(Whole, 0, begin)
+		spent = b.Rebase(spent, 100_000, slow) // a tenth of a unit
+		spent = slow.Rebase(spent, 100_001, b) // and a 300,000th
+		if got, want := b.Wait(spent, 100_001, 1), (begin-9)*second-100_000-3; got != want {
+			t.Errorf("wait after two changes of rate = %d, want %d", got, want)
+		}
+	}
+	whole := NewBucket(1_000_007, minute, 10, 0) // which has no parts
+	if got := whole.Level(b.Rebase(b.Take(Whole, 0, 10), 900_000, whole), 900_000); got != 0 {
+		t.Errorf("level after a change to whole units = %d", got)
+	}
+	if got := whole.Level(b.Rebase(b.Take(Whole, 0, 12), 900_000, whole), 900_000); got != -2 {
+		t.Errorf("level in debt after a change to whole units = %d", got)
+	}
 }
 
 // TestBucketAgainstEveryMicrosecond holds the closed form against a model that

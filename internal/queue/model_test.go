@@ -475,10 +475,9 @@ func (m *model) configure(o Options) {
 		m.level = 0
 	case !m.bucketed():
 		m.level = o.Burst * perToken(o)
-	case m.Refill*perToken(o) == o.Refill*perToken(m.Options): // the same rate
-		m.level = m.level * perToken(o) / perToken(m.Options)
-	default:
-		m.level = m.level / perToken(m.Options) * perToken(o)
+	default: // rounded down to what the refill comes to in whole microseconds
+		grain := new(big.Int).GCD(nil, nil, big.NewInt(o.Refill), big.NewInt(perToken(o))).Int64()
+		m.level = m.level * perToken(o) / perToken(m.Options) / grain * grain
 	}
 	m.level = min(m.level, o.Burst*perToken(o))
 	m.Options = o

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -332,5 +333,42 @@ func TestReloadThatCannotBeApplied(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tt.reason) {
 			t.Errorf("%s, at the start: %v", tt.what, err)
 		}
+	}
+}
+
+// TestReloadKeepsCountOfLines: of a flood of denials, the lines of the log and what
+// they say was left out are all that there were, whatever is reloaded meanwhile.
+func TestReloadKeepsCountOfLines(t *testing.T) {
+	const text = "log: {decisions: denied}\nrate_limiting: {default: {requests_per_hour: 1}}"
+	r := start(t, text)
+	r.want("the first", r.chat("m", 1, 1), 200)
+	denied, lines, dropped := 0, 0, 0
+	deny := func() {
+		r.want("one more", r.chat("m", 1, 1), 429)
+		denied++
+		lines, dropped = 0, 0
+		for line := range strings.Lines(r.log.String()) {
+			if !strings.Contains(line, `"request denied"`) {
+				continue
+			}
+			lines++
+			if _, more, ok := strings.Cut(line, `"dropped":`); ok {
+				n, err := strconv.Atoi(strings.TrimSuffix(more, "}\n"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				dropped += n
+			}
+		}
+	}
+	for lines == denied { // till the first is left out
+		deny()
+	}
+	r.reload(text)
+	for before := lines; lines == before; {
+		deny()
+	}
+	if lines+dropped != denied {
+		t.Errorf("%d lines say that %d more were left out, of %d denials", lines, dropped, denied)
 	}
 }

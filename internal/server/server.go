@@ -47,6 +47,7 @@ type Server struct {
 	jobs    *jobs.Watcher
 	line    line
 	metrics *telemetry.Metrics
+	decided *telemetry.Log
 	learned *identity.Learned
 	answers *policy.Learned
 	peeker  *provider.Peeker
@@ -104,6 +105,7 @@ func New(o Options) (_ *Server, err error) {
 	}
 	_, _ = rand.Read(s.nameKey[:]) // never fails
 	s.log = newLogger(c, o.Log, s.level)
+	s.decided = telemetry.NewLog(s.log, telemetry.Denied)
 	if s.queue, err = queue.New(lineOf(c)); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
@@ -226,7 +228,7 @@ func (s *Server) apply(c *config.Config) error {
 		MediaPart:      c.Estimate.MediaPart,
 		Progress:       c.Admission.Progress,
 		StopOnOverrun:  c.Estimate.OnOverrun == "stop",
-		Decisions:      telemetry.NewLog(s.log, decisions[c.Log.Decisions]),
+		Decisions:      s.decided.Only(decisions[c.Log.Decisions]),
 		Errors: &reply.Errors{
 			Status:             r.ErrorResponse.StatusCode,
 			Message:            r.ErrorResponse.Message,

@@ -30,7 +30,11 @@ const (
 type Log struct {
 	logger *slog.Logger
 	which  Decisions
+	*tally
+}
 
+// tally is what was logged, and what was not.
+type tally struct {
 	mu    sync.Mutex
 	rules map[string]*second // by rule
 	seen  uint64             // decisions, for Sampled
@@ -52,8 +56,11 @@ const (
 
 // NewLog returns a log that writes to logger.
 func NewLog(logger *slog.Logger, which Decisions) *Log {
-	return &Log{logger: logger, which: which, rules: map[string]*second{}}
+	return &Log{logger, which, &tally{rules: map[string]*second{}}}
 }
+
+// Only returns a log of these decisions that goes on with what l has counted.
+func (l *Log) Only(which Decisions) *Log { return &Log{l.logger, which, l.tally} }
 
 // Decided writes the line of one decision about a request that came at now.
 func (l *Log) Decided(now time.Time, v *traffic.Verdict) {

@@ -69,6 +69,14 @@ func (p *Pool) Stats() []Stats {
 	return stats
 }
 
+// Retries counts the requests that any worker was asked as a retry, whether it is
+// still there or not. It only grows.
+func (p *Pool) Retries() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.retries
+}
+
 // Begun reports whether the body of an answer that Send has just returned can be
 // read without waiting, as far as that is known.
 func Begun(resp *http.Response) bool {
@@ -102,12 +110,4 @@ func plain(resp *http.Response) *body {
 		return b
 	}
 	return nil
-}
-
-// Retries counts the requests that were sent to a worker as a retry, since the
-// pool was made: those to workers that were removed, too.
-func (p *Pool) Retries() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.retries
 }
