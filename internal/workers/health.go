@@ -19,8 +19,8 @@ const (
 )
 
 // Watch checks the workers until ctx ends: each at once and then every
-// HealthInterval, one that is not up at least every second, and one that could
-// not be connected to at once. It returns when the last check has ended. One
+// HealthInterval, one that is not up at least every second, and at once one that
+// could not be connected to or whose breaker opens. It returns when the last check has ended. One
 // Watch runs at a time.
 func (p *Pool) Watch(ctx context.Context) {
 	var running sync.WaitGroup
@@ -131,6 +131,9 @@ func (p *Pool) checked(w *worker, err error) time.Duration {
 	interval := p.policy.HealthInterval
 	switch {
 	case err == nil:
+		if w.breaker == Open && (w.missed > 0 || w.state == Down) {
+			w.openUntil = time.Now() // what has failed went away, and this is what came in its place
+		}
 		w.missed, w.refused = 0, 0
 		if w.state != Up {
 			p.isUp(w)
