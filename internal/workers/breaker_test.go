@@ -147,7 +147,7 @@ func TestBreakerOfOneThatIsBack(t *testing.T) {
 		{"it never went", nil, false, 0, Up, 30 * seconds},
 		{"back before it was down", status(502), true, 500 * time.Millisecond, Up, 2 * seconds},
 		{"back before it was down, and nobody was refused", status(502), false, 500 * time.Millisecond, Up, 2 * seconds},
-		{"back when it was down", status(502), true, 5 * seconds, Down, 6 * seconds},
+		{"back when it was down", status(502), true, 4500 * time.Millisecond, Down, 5 * seconds},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
