@@ -293,8 +293,16 @@ func (x *exchange) drain() {
 		u.reading.Lock()
 		defer u.reading.Unlock()
 	}
-	if ends || x.aborted {
-		return // net/http reads on until the deadline
+	if x.aborted {
+		return
+	}
+	if ends {
+		// net/http reads on until the deadline only where it was not for the
+		// client that the connection ends.
+		if x.r.Close {
+			_, _ = io.Copy(io.Discard, x.r.Body)
+		}
+		return
 	}
 	if _, err := io.CopyN(io.Discard, x.r.Body, drainBytes+1); err != io.EOF {
 		panic(http.ErrAbortHandler)

@@ -120,6 +120,10 @@ func TestDeniedBodiesThatNeverCome(t *testing.T) {
 			request: "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n",
 			status:  429, body: "rate_limit_exceeded", after: lingerTime, // net/http's own
 		},
+		"too large, and the last": {
+			request: "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2000000\r\n\r\n",
+			status:  429, body: "rate_limit_exceeded", after: lingerTime,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -146,6 +150,41 @@ func TestDeniedBodiesThatNeverCome(t *testing.T) {
 				}
 				if d := time.Since(began); d != c.after {
 					t.Errorf("the connection was closed after %v, want %v", d, c.after)
+				}
+			})
+		})
+	}
+}
+
+// TestDeniedWhileItSends denies requests whose connection ends with the answer
+// anyway, as proxies ask by HTTP/1.0 or "Connection: close". Their bodies are taken
+// all the same: who cannot send on, and is a proxy, answers 502 in the place of 429.
+func TestDeniedWhileItSends(t *testing.T) {
+	const length = 4 * drainBytes
+	body := strings.Repeat("x", length)
+	for name, head := range map[string]string{
+		"HTTP/1.1":          "HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n",
+		"HTTP/1.0":          "HTTP/1.0\r\nHost: x\r\nContent-Length: %d\r\n\r\n",
+		"HTTP/1.1, chunked": "HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRigOn(t, newPipes(), "rate_limiting: {default: {requests_per_hour: 1}}")
+				charges := r.rules.Load().Policy.Precheck(nil, r.pipeCaller(), policy.Target{})
+				if d, err := r.Limiter.Allow(t.Context(), charges...); err != nil || !d.Allowed {
+					t.Fatalf("the limit is not there to be used up: %v", err)
+				}
+				w := r.pipe()
+				w.write("POST /v1/completions " + fmt.Sprintf(head, length))
+				if a := w.answer("POST"); a.status != 429 {
+					t.Errorf("answer %d %q, want 429", a.status, a.body)
+				}
+				w.write(body)
+				if strings.Contains(head, "chunked") {
+					w.write("\r\n0\r\n\r\n")
+				}
+				if rest, err := io.ReadAll(w.r); len(rest) > 0 || err != nil {
+					t.Errorf("behind the answer %q and %v, want the end", rest, err)
 				}
 			})
 		})

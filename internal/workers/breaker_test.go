@@ -169,6 +169,58 @@ level=WARN msg="the worker's breaker is open: too many requests in a row have fa
 	})
 }
 
+// TestBreakerOfOneThatIsBack: what broke off when a worker went away says nothing of
+// the one that is there in its place. The first good check after a bad one lets a
+// request through, whether or not the worker was down in between.
+func TestBreakerOfOneThatIsBack(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		health  http.HandlerFunc // while it is away
+		refuses bool
+		away    time.Duration
+		state   State
+		back    time.Duration // when it is asked again
+	}{
+		{"it never went", nil, false, 0, Up, 30 * seconds},
+		{"back before it was down", status(502), true, 500 * time.Millisecond, Up, 2 * seconds},
+		{"back before it was down, and nobody was refused", status(502), false, 500 * time.Millisecond, Up, 2 * seconds},
+		{"back when it was down", status(502), true, 4500 * time.Millisecond, Down, 5 * seconds},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t, Policy{Failures: 3, Open: 30 * seconds, HealthInterval: 2 * seconds, StartupTimeout: seconds}, "a")
+				time.Sleep(seconds)
+				f.answer("a", breaksOff)
+				for range 2 {
+					f.wantAsk("it goes", Want{}, "200 OK half cut: unexpected EOF")
+				}
+				gone := time.Now()
+				f.set("a", func(h *host) { h.refuses, h.health = tt.refuses, tt.health })
+				f.ask(Want{})
+				synctest.Wait()
+				f.wantState("it has gone", "a", Up, Open)
+				time.Sleep(tt.away)
+				f.answer("a", nil)
+				f.set("a", func(h *host) { h.refuses, h.health = false, nil })
+				synctest.Wait()
+				if s := f.stats("a"); s.State != tt.state {
+					t.Errorf("it is %v, want %v", s.State, tt.state)
+				}
+				time.Sleep(time.Until(gone.Add(tt.back - 1)))
+				synctest.Wait()
+				if got := f.ask(Want{}); got == "200 OK a" {
+					t.Errorf("asked before %s", tt.back)
+				}
+				time.Sleep(time.Nanosecond)
+				synctest.Wait()
+				f.wantState("it is back", "a", Up, HalfOpen)
+				f.wantAsk("it is back", Want{}, "200 OK a")
+				f.wantState("it has answered", "a", Up, Closed)
+			})
+		})
+	}
+}
+
 // TestHalfOpenLetsOneThrough sends fifty at once, three times: the one that was
 // let through leaves, sees that it works, and the rest may follow.
 func TestHalfOpenLetsOneThrough(t *testing.T) {

@@ -21,9 +21,10 @@ const (
 )
 
 // Watch checks the workers until ctx ends: each at once and then every
-// HealthInterval, one that is not up at least every second, and one that could
-// not be connected to at once. Connections whose worker's host is gone it ends,
-// checks or not. It returns when the last check has ended. One Watch runs at a time.
+// HealthInterval, one that is not up at least every second, and at once one that
+// could not be connected to or whose breaker opens. Connections whose worker's host
+// is gone it ends, checks or not. It returns when the last check has ended. One
+// Watch runs at a time.
 func (p *Pool) Watch(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -153,6 +154,9 @@ func (p *Pool) checked(w *worker, err error) time.Duration {
 	interval := p.policy.HealthInterval
 	switch {
 	case err == nil:
+		if w.breaker == Open && (w.missed > 0 || w.state == Down) {
+			w.openUntil = time.Now() // what has failed went away, and this is what came in its place
+		}
 		w.missed, w.refused = 0, 0
 		if w.state != Up {
 			p.isUp(w)

@@ -89,6 +89,7 @@ func (p *Pool) fail(x *exchange, why string) {
 			slog.String("why", why), slog.String("for", p.policy.Open.String()))
 	}
 	w.breaker, w.openUntil = Open, time.Now().Add(p.policy.Open)
+	wake(w.poke) // has it gone?
 }
 
 // probes reports whether the request is the one that is to see whether the worker
