@@ -19,8 +19,9 @@ import (
 // every jitter is what it is, so that an interval is what was configured.
 type farm struct {
 	*Pool
-	t   testing.TB
-	log bytes.Buffer
+	t     testing.TB
+	log   bytes.Buffer
+	watch func() // begins to
 
 	mu    sync.Mutex
 	hosts map[string]*host
@@ -48,6 +49,15 @@ type host struct {
 // policy; it watches them where the policy has an interval.
 func newFarm(t testing.TB, policy Policy, names ...string) *farm {
 	t.Helper()
+	f := unwatchedFarm(t, names...)
+	f.Update(f.list(names...), policy)
+	f.watch()
+	return f
+}
+
+// unwatchedFarm has the hosts of newFarm and nobody in the pool yet.
+func unwatchedFarm(t testing.TB, names ...string) *farm {
+	t.Helper()
 	f := &farm{t: t, hosts: map[string]*host{}}
 	f.Pool = New(Options{
 		Log: slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -61,6 +71,7 @@ func newFarm(t testing.TB, policy Policy, names ...string) *farm {
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
+	f.watch = func() { watching.Go(func() { f.Watch(ctx) }) }
 	t.Cleanup(func() {
 		cancel()
 		watching.Wait()
@@ -72,8 +83,6 @@ func newFarm(t testing.TB, policy Policy, names ...string) *farm {
 	for _, name := range names {
 		f.start(name)
 	}
-	f.Update(f.list(names...), policy)
-	watching.Go(func() { f.Watch(ctx) })
 	return f
 }
 

@@ -124,11 +124,16 @@ level=INFO msg="the worker is up" worker=http://a.test
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := newFarm(t, tt.policy, "a")
+				f := unwatchedFarm(t, "a")
+				if first := tt.steps[0]; first.at == 0 && first.set != nil {
+					f.set("a", first.set) // before there is a check that may not see it
+				}
+				f.Update(f.list("a"), tt.policy)
+				f.watch()
 				began := time.Now()
 				for i, s := range tt.steps {
 					time.Sleep(time.Until(began.Add(s.at)))
-					if s.set != nil {
+					if s.at > 0 && s.set != nil {
 						f.set("a", s.set)
 					}
 					synctest.Wait()
