@@ -152,6 +152,12 @@ func (l *Limiter) Debt() (debt Amounts) {
 // nothing. The errors of its methods are the store's; one that could not be
 // settled, cancelled or kept has ended all the same, as it was charged. Its methods
 // may be called by any goroutine.
+//
+// One that is never ended stays charged as it is: what was taken of a window
+// leaves with the window, and what was taken of Concurrent is held for as long as
+// the store keeps counters. So defer Keep, which does nothing once it has been
+// settled. A store that heeds contexts needs one that lives longer than the
+// request's, like that of [context.WithoutCancel].
 type Reservation struct {
 	// Decision says whether the charges were taken. The Reservation of a
 	// denied request holds nothing, and all its methods do nothing.
