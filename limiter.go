@@ -180,7 +180,8 @@ type extra struct {
 }
 
 // Reserve takes all charges now, or none. Its error is the store's; the
-// Reservation is then nil.
+// Reservation is then nil. A slice that is handed over as charges… belongs to the
+// Reservation until that has ended: the next request needs another.
 func (l *Limiter) Reserve(ctx context.Context, charges ...Charge) (*Reservation, error) {
 	return l.ReserveAt(ctx, time.Time{}, charges...)
 }
