@@ -36,7 +36,8 @@ type Middleware struct {
 	// request's context.
 	Amounts func(*http.Request) Amounts
 	// Failed answers a request that could not be decided because the store
-	// failed, or calls the handler nevertheless; nil answers 503.
+	// failed, or what Amounts said was out of bounds, or calls the handler
+	// nevertheless; nil answers 503.
 	Failed func(w http.ResponseWriter, r *http.Request, err error)
 }
 
