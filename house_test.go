@@ -119,6 +119,23 @@ func TestLibraryLinksTheStandardLibraryAlone(t *testing.T) {
 	}
 }
 
+// TestImportersFetchLittle: go mod tidy fetches what the tests of the packages
+// that a program imports need, too, and writes it into the program's go.sum.
+func TestImportersFetchLittle(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-test", ".", "./client", "./storetest").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		path, _, _ := strings.Cut(strings.TrimSpace(line), " ") // what comes then is whose test it is compiled for
+		_, ours := room(strings.TrimSuffix(path, ".test"))
+		light := strings.HasPrefix(path, "pgregory.net/rapid") || strings.HasPrefix(path, "github.com/google/go-cmp/")
+		if strings.Contains(strings.Split(path, "/")[0], ".") && !ours && !light && path != module+"_test" {
+			t.Errorf("whoever imports the library fetches %s: test what needs it in another room", path)
+		}
+	}
+}
+
 func TestOnePackageCommentEach(t *testing.T) {
 	for _, p := range list(t) {
 		comments := 0

@@ -139,7 +139,9 @@ func (l *Limiter) estimate(charges []Charge) {
 }
 
 // Debt is how much has been used beyond limits so far, by unit: extras of
-// reservations that have ended.
+// reservations that have ended, each once, where it went beyond several the
+// most. What shadows say, and limits that only smooth ([Limit].Overdraw), is not
+// in it.
 func (l *Limiter) Debt() (debt Amounts) {
 	for u := range l.debt {
 		debt[u] = l.debt[u].Load()
@@ -152,6 +154,12 @@ func (l *Limiter) Debt() (debt Amounts) {
 // nothing. The errors of its methods are the store's; one that could not be
 // settled, cancelled or kept has ended all the same, as it was charged. Its methods
 // may be called by any goroutine.
+//
+// One that is never ended stays charged as it is: what was taken of a window
+// leaves with the window, and what was taken of Concurrent is held for as long as
+// the store keeps counters. So defer Keep, which does nothing once it has been
+// settled. A store that heeds contexts needs one that lives longer than the
+// request's, like that of [context.WithoutCancel].
 type Reservation struct {
 	// Decision says whether the charges were taken. The Reservation of a
 	// denied request holds nothing, and all its methods do nothing.
@@ -172,7 +180,8 @@ type extra struct {
 }
 
 // Reserve takes all charges now, or none. Its error is the store's; the
-// Reservation is then nil.
+// Reservation is then nil. A slice that is handed over as charges… belongs to the
+// Reservation until that has ended: the next request needs another.
 func (l *Limiter) Reserve(ctx context.Context, charges ...Charge) (*Reservation, error) {
 	return l.ReserveAt(ctx, time.Time{}, charges...)
 }
@@ -218,7 +227,7 @@ func (r *Reservation) RaiseAt(ctx context.Context, now time.Time, to Amounts) (o
 	for i, k := 0, 0; i < len(r.Charges) && k < len(adjustments); i++ {
 		if a := &adjustments[k]; a.Charge == &r.Charges[i] {
 			r.extras = append(r.extras, extra{i, a.Delta, a.Over, at})
-			if u := r.unit(i); !r.Charges[i].Shadow && !r.Charges[i].Limits.gauges[r.Charges[i].Index].overdraw {
+			if u := r.unit(i); r.holds(i) {
 				over[u] = max(over[u], a.Over)
 			}
 			k++
@@ -232,6 +241,13 @@ func (r *Reservation) RaiseAt(ctx context.Context, now time.Time, to Amounts) (o
 func (r *Reservation) took(i int) bool {
 	c := &r.Charges[i]
 	return !c.Shadow || c.RetryAfter == 0
+}
+
+// holds reports whether the i-th charge is of a limit that use is held against:
+// shadows are not, nor are limits that only smooth.
+func (r *Reservation) holds(i int) bool {
+	c := &r.Charges[i]
+	return !c.Shadow && !c.Limits.gauges[c.Index].overdraw
 }
 
 // taken is what the reservation holds of its i-th charge.
@@ -346,10 +362,15 @@ func (r *Reservation) end(ctx context.Context, now time.Time, final func(c *Char
 }
 
 // owe counts what was used beyond limits: of the extras, what went beyond and
-// was not given back.
+// was not given back, of each unit the most where there are several limits.
 func (r *Reservation) owe(final func(c *Charge, taken int64) int64, adjustments []Adjustment) {
+	var owed Amounts
+	owes := false
 	for i := range r.Charges {
 		c := &r.Charges[i]
+		if !r.holds(i) {
+			continue
+		}
 		over := int64(0)
 		for _, e := range r.extras {
 			if e.charge == i {
@@ -364,8 +385,15 @@ func (r *Reservation) owe(final func(c *Charge, taken int64) int64, adjustments 
 		if taken := r.taken(i); over > 0 {
 			used := final(c, taken)
 			over -= max(taken-used, 0) // what was taken last goes back first
-			r.limiter.debt[r.unit(i)].Add(max(min(over, used-c.Amount), 0))
+			u := r.unit(i)
+			owed[u], owes = max(owed[u], min(over, used-c.Amount)), true
 		}
+	}
+	if !owes {
+		return
+	}
+	for u := range owed {
+		r.limiter.debt[u].Add(owed[u])
 	}
 }
 

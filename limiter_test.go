@@ -246,3 +246,48 @@ func TestReservationEndsOnce(t *testing.T) {
 		t.Errorf("and 103 of another's 100: debt %v", debt)
 	}
 }
+
+// TestDebt: what one request used beyond its limits is debt once, however many
+// limits of the unit it went beyond, and shadows and what only smooths say
+// nothing of it, as they say nothing of a raise.
+func TestDebt(t *testing.T) {
+	minute := MustLimits(PerMinute(Tokens, 100))
+	both := MustLimits(PerMinute(Tokens, 100), PerHour(Tokens, 120), PerHour(OutputTokens, 1000))
+	smooth := PerSecond(Tokens, 10)
+	smooth.Overdraw = true
+	for name, c := range map[string]struct {
+		charges []Charge
+		want    Amounts
+	}{
+		"one limit":     {minute.Charges("a", Amounts{Tokens: 60}), Amounts{Tokens: 50}},
+		"two limits":    {both.Charges("a", Amounts{Tokens: 60, OutputTokens: 1}), Amounts{Tokens: 50}},
+		"two keys":      {minute.AppendCharges(both.Charges("a", Amounts{Tokens: 60}), "b", &Amounts{Tokens: 60}), Amounts{Tokens: 50}},
+		"a shadow":      {inShadow(minute.Charges("a", Amounts{Tokens: 60})), Amounts{}},
+		"what smooths":  {MustLimits(smooth).Charges("a", Amounts{Tokens: 60}), Amounts{}},
+		"beside limits": {minute.AppendCharges(MustLimits(smooth).Charges("a", Amounts{Tokens: 60}), "b", &Amounts{Tokens: 60}), Amounts{Tokens: 50}},
+	} {
+		for _, raised := range []int64{0, 130, 200} {
+			l := New(nil)
+			r, err := l.ReserveAt(ctx, noon, c.charges...)
+			if err != nil || !r.Allowed {
+				t.Fatal(name, err)
+			}
+			if _, err := r.RaiseAt(ctx, noon, Amounts{Tokens: raised}); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.SettleAt(ctx, noon, Amounts{Tokens: 150, OutputTokens: 1}); err != nil {
+				t.Fatal(err)
+			}
+			if debt := l.Debt(); debt != c.want {
+				t.Errorf("%s, raised to %d: debt %v, want %v", name, raised, debt, c.want)
+			}
+		}
+	}
+}
+
+func inShadow(charges []Charge) []Charge {
+	for i := range charges {
+		charges[i].Shadow = true
+	}
+	return charges
+}

@@ -57,8 +57,9 @@ type MemoryStore struct {
 var _ Store = (*MemoryStore)(nil)
 
 // NewMemoryStore returns an empty store. It needs no closing. Times that are handed
-// to it, as of a simulation, may lie up to 70 years before or after now; beyond
-// that some token buckets are not refilled.
+// to it, as of a simulation, may lie from 1970 on, up to 70 years before or after
+// now: the first fixed window lasts until 1970, and beyond some token buckets are
+// not refilled.
 func NewMemoryStore(o MemoryOptions) *MemoryStore {
 	s := &MemoryStore{clock: newClock()}
 	// At the beginning of a day, so that buckets that get whole units at fixed

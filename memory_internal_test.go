@@ -366,6 +366,9 @@ func TestMemoryStoreUnderContention(t *testing.T) {
 }
 
 func TestMemoryStoreAllocatesNothing(t *testing.T) {
+	if strconv.IntSize == 32 {
+		t.Skip("NOT CHECKED: where the compiler has no atomic words of 64 bits, those of a window's only step are on the heap")
+	}
 	s := NewMemoryStore(MemoryOptions{})
 	now := noon
 	for _, limits := range []*Limits{

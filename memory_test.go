@@ -29,6 +29,36 @@ func bornEarlier() *penstock.MemoryStore {
 	return s
 }
 
+// TestEras: simulations may begin with 1970, and go on until a lifetime from now.
+func TestEras(t *testing.T) {
+	set := penstock.MustLimits(
+		penstock.Limit{Name: "sliding", Unit: penstock.Tokens, Amount: 10, Window: time.Minute},
+		penstock.Limit{Name: "fixed", Unit: penstock.Tokens, Amount: 10, Window: time.Minute, Algorithm: penstock.FixedWindow},
+		penstock.Limit{Name: "bucket", Unit: penstock.Tokens, Amount: 10, Window: time.Minute, Algorithm: penstock.TokenBucket},
+	)
+	limiter := penstock.New(nil)
+	for _, begin := range []time.Time{time.Unix(0, 0), time.Unix(0, 0).AddDate(30, 0, 0), time.Now().AddDate(69, 0, 0).Truncate(time.Minute)} {
+		charges := func(n int64) []penstock.Charge {
+			return set.Charges(begin.String(), penstock.Amounts{penstock.Tokens: n})
+		}
+		d, err := limiter.AllowAt(t.Context(), begin, charges(10)...)
+		if err != nil || !d.Allowed {
+			t.Fatalf("%v: %+v, %v", begin, d, err)
+		}
+		if d, err = limiter.AllowAt(t.Context(), begin, charges(1)...); err != nil || d.Allowed {
+			t.Fatalf("%v: one more than the limit: %+v, %v", begin, d, err)
+		}
+		for i, want := range []time.Duration{61 * time.Second, time.Minute, 6 * time.Second} {
+			if got := d.Charges[i].RetryAfter; got != want {
+				t.Errorf("%v: %s: retry after %v, want %v", begin, set.At(i).Name, got, want)
+			}
+		}
+		if d, err = limiter.AllowAt(t.Context(), begin.Add(61*time.Second), charges(10)...); err != nil || !d.Allowed {
+			t.Errorf("%v: after the wait: %+v, %v", begin, d, err)
+		}
+	}
+}
+
 func TestModel(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(*testing.T) penstock.Store { return storetest.NewModel() })

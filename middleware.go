@@ -15,7 +15,9 @@ import (
 // X-RateLimit-Limit, -Remaining, -Reset (in Unix seconds) and -Reset-After (in
 // seconds) of the limit that is nearest; what it denies is answered 429 with
 // Retry-After and a JSON body. Only Limits must be set. A Middleware does not
-// change once Wrap was called.
+// change once Wrap was called. Of Middlewares inside each other each decides by
+// itself, so that what the inner one denies stays charged to the outer one, and
+// the headers are of the last that was asked.
 type Middleware struct {
 	// Limits are those of each key.
 	Limits *Limits
@@ -34,7 +36,8 @@ type Middleware struct {
 	// request's context.
 	Amounts func(*http.Request) Amounts
 	// Failed answers a request that could not be decided because the store
-	// failed, or calls the handler nevertheless; nil answers 503.
+	// failed, or what Amounts said was out of bounds, or calls the handler
+	// nevertheless; nil answers 503.
 	Failed func(w http.ResponseWriter, r *http.Request, err error)
 }
 
@@ -42,7 +45,9 @@ type reservationKey struct{}
 
 // ReservationFrom returns the reservation of the request that a handler under
 // a [Middleware] was called for, nil elsewhere. A handler that does not settle
-// it leaves it to the middleware, which settles it as reserved.
+// it leaves it to the middleware, which settles it as reserved. Of Middlewares
+// inside each other it is the innermost one's, and the others settle as reserved:
+// limits on what only the handler knows belong to the innermost.
 func ReservationFrom(ctx context.Context) *Reservation {
 	r, _ := ctx.Value(reservationKey{}).(*Reservation)
 	return r

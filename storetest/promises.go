@@ -296,43 +296,59 @@ func same(t *rapid.T, got, want *penstock.Decision) {
 		t.Fatalf("allowed=%v retry=%v, want %v %v", got.Allowed, got.RetryAfter, want.Allowed, want.RetryAfter)
 	}
 	for i := range want.Charges {
-		if g, w := &got.Charges[i], &want.Charges[i]; g.Status != w.Status {
+		g, w := &got.Charges[i], &want.Charges[i]
+		if g.Key != w.Key || g.Limits != w.Limits || g.Index != w.Index || g.Amount != w.Amount || g.Shadow != w.Shadow {
+			t.Fatalf("charge %d has become %d of limit %d under %q; it was %d of limit %d under %q, and the store fills in Shared and Status alone",
+				i, g.Amount, g.Index, g.Key, w.Amount, w.Index, w.Key)
+		}
+		if g.Status != w.Status {
 			t.Fatalf("charge %d of %d under %q, %+v:\n got %+v\nwant %+v", i, g.Amount, g.Key, g.Limit(), g.Status, w.Status)
 		}
 	}
 }
 
-// oneClock: a store that is not handed a time reads its own clock once: the
-// moment it returns lies within the call, never before one that it returned
-// earlier, and every duration it says counts from that moment.
+// oneClock: a store that is not handed a time reads its own clock once, whatever
+// it is asked: the moment it returns lies within the call, never before one that
+// it returned earlier, and every duration it says counts from that moment.
 func oneClock(t *rapid.T, store penstock.Store) {
 	if _, ok := store.(*Model); ok {
 		return // it has no clock
 	}
 	set := penstock.MustLimits(penstock.PerHour(penstock.Tokens, 10), penstock.PerDay(penstock.Requests, 1000))
+	charges := set.Charges("key", penstock.Amounts{penstock.Tokens: 1, penstock.Requests: 1})
 	var last time.Time
-	for range 5 {
-		before := time.Now().Truncate(time.Microsecond)
-		charges := set.Charges("key", penstock.Amounts{penstock.Tokens: 1, penstock.Requests: 1})
-		at, err := store.Take(background, time.Time{}, charges)
+	ask := func(what string, call func() (time.Time, error)) time.Time {
+		before := time.Now()
+		at, err := call()
 		must(t, err)
 		// A store on another machine has a clock of its own; an hour is no
 		// drift but a fault.
 		if after := time.Now(); at.Before(before.Add(-time.Hour)) || at.After(after.Add(time.Hour)) {
-			t.Fatalf("the moment %v of a call between %v and %v", at, before, after)
+			t.Fatalf("%s: the moment %v of a call between %v and %v", what, at, before, after)
 		}
 		if at.Before(last) {
-			t.Fatalf("the moment %v after %v", at, last)
+			t.Fatalf("%s: the moment %v after %v", what, at, last)
 		}
 		last = at
+		return at
+	}
+	whole := func(what string, charged, at time.Time) {
 		for i := range charges {
 			l := charges[i].Limit()
 			step := micros(l.Precision)
-			ends := (at.UnixMicro()/step + 1) * step
+			ends := (charged.UnixMicro()/step + 1) * step
 			if want := micro(ends-at.UnixMicro()) + l.Window; charges[i].Reset != want {
-				t.Fatalf("reset = %v at %v, want %v", charges[i].Reset, at, want)
+				t.Fatalf("%s: reset = %v at %v, want %v", what, charges[i].Reset, at, want)
 			}
 		}
+	}
+	for range 5 {
+		taken := ask("Take", func() (time.Time, error) { return store.Take(background, time.Time{}, charges) })
+		whole("Take", taken, taken)
+		extra := []penstock.Adjustment{{Charge: &charges[0], Delta: 1}, {Charge: &charges[1], Delta: 1}}
+		charged := ask("Adjust", func() (time.Time, error) { return store.Adjust(background, time.Time{}, extra) })
+		looked := ask("Look", func() (time.Time, error) { return store.Look(background, time.Time{}, charges) })
+		whole("Look", charged, looked)
 	}
 }
 

@@ -154,3 +154,25 @@ func refuses(t *testing.T, store penstock.Store) {
 		}
 	}
 }
+
+// nothing: a charge of 0 passes even where there is debt, and changes nothing.
+func nothing(t *testing.T, store penstock.Store) {
+	for _, l := range []penstock.Limit{
+		{Unit: penstock.Tokens, Amount: 10, Window: time.Minute},
+		{Unit: penstock.Tokens, Amount: 10, Window: time.Minute, Algorithm: penstock.FixedWindow},
+		{Unit: penstock.Tokens, Amount: 10, Window: time.Minute, Algorithm: penstock.TokenBucket},
+	} {
+		set := penstock.MustLimits(l)
+		r, err := penstock.New(store).ReserveAt(background, epoch, set.Charges(l.Algorithm.String(), penstock.Amounts{penstock.Tokens: 10})...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.RaiseAt(background, epoch, penstock.Amounts{penstock.Tokens: 25}); err != nil {
+			t.Fatal(err)
+		}
+		charges := []penstock.Charge{{Key: l.Algorithm.String(), Limits: set}}
+		if _, err := store.Take(background, epoch, charges); err != nil || charges[0].RetryAfter != 0 || charges[0].Used != 25 {
+			t.Errorf("%v: a charge of 0 on a debt: %+v, %v; want it to pass, with 25 used", l.Algorithm, charges[0].Status, err)
+		}
+	}
+}

@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) penstock.Store) {
 	t.Run("model", func(t *testing.T) { againstModel(t, open) })
 	t.Run("promises", func(t *testing.T) { promises(t, open) })
 	t.Run("refuses", func(t *testing.T) { refuses(t, open(t)) })
+	t.Run("nothing", func(t *testing.T) { nothing(t, open(t)) })
 	t.Run("keys", func(t *testing.T) { keepsApart(t, open(t)) })
 	t.Run("together", func(t *testing.T) { together(t, open(t)) })
 	t.Run("in some order", func(t *testing.T) { inSomeOrder(t, open(t)) })

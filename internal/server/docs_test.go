@@ -1,4 +1,4 @@
-package penstock_test
+package server_test
 
 import (
 	"bytes"
@@ -14,9 +14,17 @@ import (
 	"github.com/penstock-dev/penstock/internal/server"
 )
 
+// root goes to the root of the module for the rest of the test. These tests are
+// not there themselves, since what the library's tests import its importers fetch.
+func root(t *testing.T) {
+	t.Helper()
+	t.Chdir("../..")
+}
+
 // pages are the README and all documents.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
+	root(t)
 	files, err := filepath.Glob("docs/*.md")
 	if err != nil {
 		t.Fatal(err)
@@ -82,6 +90,7 @@ func TestSnippets(t *testing.T) {
 // TestCommands: every penstock command that a document shows has the flags that
 // it is shown with.
 func TestCommands(t *testing.T) {
+	pages := pages(t)
 	program := filepath.Join(t.TempDir(), "penstock")
 	if out, err := exec.Command("go", "build", "-o", program, "./cmd/penstock").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -89,7 +98,7 @@ func TestCommands(t *testing.T) {
 	help := map[string]string{}
 	command := regexp.MustCompile("(?m)(?:^|`|    )(?:bin/)?penstock (serve|check|demo|worker|size|version)\\b([^\n`]*)")
 	flag := regexp.MustCompile(`(?:^| )--([a-z-]+)`)
-	for page, text := range pages(t) {
+	for page, text := range pages {
 		for _, m := range command.FindAllStringSubmatch(text, -1) {
 			if help[m[1]] == "" {
 				out, err := exec.Command(program, m[1], "--help").CombinedOutput()
@@ -125,6 +134,7 @@ func TestLinks(t *testing.T) {
 // TestNothingOfThisMachine: the project names no path of a machine and no host
 // of a registry.
 func TestNothingOfThisMachine(t *testing.T) {
+	root(t)
 	out, err := exec.Command("git", "ls-files", "-z").Output()
 	if err != nil {
 		t.Skip("not a git checkout: there is no list of files to look at")
