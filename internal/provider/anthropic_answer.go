@@ -44,10 +44,6 @@ func anthropicUsage(usage string) []wanted {
 func (f *found) anthropicEvent() (last bool) {
 	switch string(f.eventType()) {
 	case "message_start":
-		// Workers that learn their usage at the end begin with noughts.
-		if max(f.input, f.cached, f.writes) <= 0 {
-			f.input, f.cached, f.writes = unreported, unreported, unreported
-		}
 		f.output = unreported // it comes as text, too, of which this would be the first
 	case "message_delta": // of the message itself, when it is complete
 		f.finished = true
