@@ -37,6 +37,7 @@ var dialectPaths = []dialectPath{
 		answer: []string{
 			"type", "message.usage", "message.usage.input_tokens", "message.usage.output_tokens", "message.usage.cache_read_input_tokens",
 			"usage", "usage.input_tokens", "usage.output_tokens", "usage.cache_read_input_tokens", "usage.cache_creation_input_tokens",
+			"usage.iterations[].input_tokens", "usage.iterations[].cache_read_input_tokens", "usage.iterations[].output_tokens",
 			"delta.text", "delta.thinking", "delta.partial_json", "content_block.text", "content[].text", "content[].thinking", "content[].input.a", "content[].input.b[]", "error",
 		},
 	},
@@ -347,6 +348,34 @@ func TestWhatWorkersReport(t *testing.T) {
 		"all of the input from the cache of a message": {
 			"/v1/messages", jsonType, `{"content":[],"usage":{"input_tokens":0,"cache_read_input_tokens":4,"output_tokens":0}}`,
 			traffic.Usage{Input: 4, CachedInput: 4, Source: traffic.Reported},
+		},
+		"iterations of which the usage counts the last": {
+			"/v1/messages", jsonType,
+			`{"content":[],"usage":{"input_tokens":23,"cache_read_input_tokens":4,"output_tokens":10,"iterations":[` +
+				`{"type":"compaction","input_tokens":180,"cache_read_input_tokens":40,"cache_creation_input_tokens":5,"cache_creation":{"ephemeral_1h_input_tokens":5},"output_tokens":35},` +
+				`{"type":"message","input_tokens":23,"cache_read_input_tokens":4,"output_tokens":10}]}}`,
+			traffic.Usage{Input: 203 + 44 + 5, CachedInput: 44, CacheWrites: 5, LongCacheWrites: 5, Output: 45, Source: traffic.Reported},
+		},
+		"iterations at the end of a stream": {
+			"/v1/messages", streamType,
+			`data: {"type":"message_start","message":{"usage":{"input_tokens":23,"output_tokens":1}}}` + "\n\n" +
+				`data: {"type":"message_delta","usage":{"input_tokens":23,"output_tokens":10,"iterations":[{"input_tokens":180,"output_tokens":35,"type":"compaction"},{"input_tokens":23,"output_tokens":10,"type":"message"}]}}` + "\n\n",
+			traffic.Usage{Input: 203, Output: 45, Source: traffic.Reported},
+		},
+		"one iteration, and none": {
+			"/v1/messages", streamType,
+			`data: {"type":"message_start","message":{"usage":{"input_tokens":23,"iterations":[]}}}` + "\n\n" +
+				`data: {"type":"message_delta","usage":{"output_tokens":10,"iterations":[{"input_tokens":23,"output_tokens":10}]}}` + "\n\n",
+			traffic.Usage{Input: 23, Output: 10, Source: traffic.Reported},
+		},
+		"writes to OpenAI's cache": {
+			"/v1/chat/completions", jsonType, `{"usage":{"prompt_tokens":18,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":3,"cache_write_tokens":11}}}`,
+			traffic.Usage{Input: 18, CachedInput: 3, CacheWrites: 11, Output: 1, Source: traffic.Reported},
+		},
+		"writes to OpenAI's cache, by a response": {
+			"/v1/responses", streamType,
+			`data: {"type":"response.completed","response":{"usage":{"input_tokens":18,"output_tokens":1,"input_tokens_details":{"cached_tokens":0,"cache_write_tokens":18}}}}` + "\n\n",
+			traffic.Usage{Input: 18, CacheWrites: 18, Output: 1, Source: traffic.Reported},
 		},
 		"Ollama's cache": {
 			"/api/chat", linesType, `{"message":{"content":"x"},"done":true,"prompt_eval_count":9,"prompt_eval_cached_count":8,"eval_count":1}` + "\n",

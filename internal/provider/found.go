@@ -27,9 +27,17 @@ type found struct {
 // none to believe.
 type numbers struct {
 	input, moreInput, total, cached, writes, longWrites, output, moreOutput int64
+
+	all iterations
 }
 
-var noNumbers = numbers{unreported, unreported, unreported, unreported, unreported, unreported, unreported, unreported}
+// iterations is what the numbers of a request's iterations add up to.
+type iterations struct{ input, cached, writes, longWrites, output int64 }
+
+var noNumbers = numbers{
+	input: unreported, moreInput: unreported, total: unreported, cached: unreported,
+	writes: unreported, longWrites: unreported, output: unreported, moreOutput: unreported,
+}
 
 // start forgets everything.
 func (f *found) start() { *f = found{numbers: noNumbers, sequence: unreported} }
@@ -97,6 +105,16 @@ func (f *found) note(w want, n int64) {
 		f.output = max(f.output, n)
 	case w == wantMoreOutput:
 		f.moreOutput = max(f.moreOutput, n)
+	case w == wantAllInput:
+		f.all.input = min(f.all.input+n, maxTokens)
+	case w == wantAllCached:
+		f.all.cached = min(f.all.cached+n, maxTokens)
+	case w == wantAllWrites:
+		f.all.writes = min(f.all.writes+n, maxTokens)
+	case w == wantAllLongWrites:
+		f.all.longWrites = min(f.all.longWrites+n, maxTokens)
+	case w == wantAllOutput:
+		f.all.output = min(f.all.output+n, maxTokens)
 	}
 }
 

@@ -67,7 +67,7 @@ func documentGenerator() *rapid.Generator[string] {
 				}
 				for _, name := range []string{"prompt_tokens_details", "input_tokens_details"} {
 					if rapid.Bool().Draw(t, name) {
-						fields = append(fields, fmt.Sprintf(`%q: {"cached_tokens" : %s}`, name, number.Draw(t, "number")))
+						fields = append(fields, fmt.Sprintf(`%q: {"cached_tokens" : %s, "cache_write_tokens":%s}`, name, number.Draw(t, "number"), number.Draw(t, "number")))
 					}
 				}
 				return "{" + strings.Join(fields, ",") + "}"

@@ -111,13 +111,26 @@ func (m *modelMeter) anthropic(doc any) {
 	}
 	input, output := modelTokens(at(u, "input_tokens")), modelTokens(at(u, "output_tokens"))
 	reads, writes := modelTokens(at(u, "cache_read_input_tokens")), modelTokens(at(u, "cache_creation_input_tokens"))
+	var all [5]int64 // of iterations
+	for _, iteration := range list(at(u, "iterations")) {
+		for i, v := range []any{
+			at(iteration, "input_tokens"), at(iteration, "cache_read_input_tokens"), at(iteration, "cache_creation_input_tokens"),
+			at(iteration, "output_tokens"), at(iteration, "cache_creation", "ephemeral_1h_input_tokens"),
+		} {
+			all[i] = min(all[i]+max(modelTokens(v), 0), maxTokens)
+		}
+	}
+	long := modelTokens(at(u, "cache_creation", "ephemeral_1h_input_tokens"))
+	if all != [5]int64{} {
+		input, reads, writes, output, long = max(input, all[0]), max(reads, all[1]), max(writes, all[2]), max(output, all[3]), max(long, all[4])
+	}
 	if max(input, reads, writes) == 0 {
 		input, reads, writes = unreported, unreported, unreported
 	}
 	if kind == "message_start" {
 		output = unreported
 	}
-	if long := modelTokens(at(u, "cache_creation", "ephemeral_1h_input_tokens")); long != unreported && max(input, reads, writes) != unreported {
+	if long != unreported && max(input, reads, writes) != unreported {
 		m.hours = long
 	}
 	if input != unreported {
@@ -185,5 +198,5 @@ func (m *modelMeter) scores(doc any) {
 		modelTokens(at(doc, "meta", "tokens", "input_tokens")),
 		modelTokens(at(doc, "meta", "billed_units", "input_tokens")), modelTokens(at(doc, "meta", "billed_units", "total_tokens")))
 	output := max(modelTokens(at(u, "completion_tokens")), modelTokens(at(u, "output_tokens")), modelTokens(at(doc, "meta", "tokens", "output_tokens")))
-	m.report(input, modelCached(u), 0, output)
+	m.report(input, modelCached(u), modelWritten(u), output)
 }

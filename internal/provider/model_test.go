@@ -182,7 +182,13 @@ func (m *modelMeter) add(weight int64) {
 func (m *modelMeter) usage(u any) {
 	input := max(modelTokens(at(u, "prompt_tokens")), modelTokens(at(u, "input_tokens")))
 	output := max(modelTokens(at(u, "completion_tokens")), modelTokens(at(u, "output_tokens")))
-	m.report(input, modelCached(u), 0, output)
+	m.report(input, modelCached(u), modelWritten(u), output)
+}
+
+// modelWritten returns how much of the input of a usage was written to a cache, or
+// unreported.
+func modelWritten(u any) int64 {
+	return max(modelTokens(at(u, "prompt_tokens_details", "cache_write_tokens")), modelTokens(at(u, "input_tokens_details", "cache_write_tokens")))
 }
 
 // modelCached returns how much of the input of a usage was read from a cache, or

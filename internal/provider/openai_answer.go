@@ -49,6 +49,8 @@ func openAIUsage(prefix string) []wanted {
 		{usage + ".output_tokens", wantOutput},
 		{usage + ".prompt_tokens_details.cached_tokens", wantCached},
 		{usage + ".input_tokens_details.cached_tokens", wantCached},
+		{usage + ".prompt_tokens_details.cache_write_tokens", wantWrites},
+		{usage + ".input_tokens_details.cache_write_tokens", wantWrites},
 		{usage + ".cached_tokens", wantCached},           // Moonshot's
 		{usage + ".prompt_cache_hit_tokens", wantCached}, // DeepSeek's
 	}
