@@ -51,8 +51,9 @@ func anthropicUsage(usage string) []wanted {
 // adds to it what is said of its iterations, and reports whether the event is the last one.
 func (f *found) anthropicEvent() (last bool) {
 	if all := &f.all; *all != (iterations{}) {
-		f.input, f.cached, f.output = max(f.input, all.input), max(f.cached, all.cached), max(f.output, all.output)
-		f.writes, f.longWrites = max(f.writes, all.writes), max(f.longWrites, all.longWrites)
+		f.input, f.output = max(f.input, int64(all.input)), max(f.output, int64(all.output))
+		f.cached, f.writes = max(f.cached, int64(all.cached)), max(f.writes, int64(all.writes))
+		f.longWrites = max(f.longWrites, int64(all.longWrites))
 	}
 	switch string(f.eventType()) {
 	case "message_start":

@@ -12,6 +12,7 @@ const (
 // found is what was found in a document.
 type found struct {
 	numbers
+	all                iterations
 	usage              bool // there is a usage that is not null
 	noChoices          bool // there are choices, and they are empty
 	failed             bool // there is an error that is not null
@@ -27,12 +28,15 @@ type found struct {
 // none to believe.
 type numbers struct {
 	input, moreInput, total, cached, writes, longWrites, output, moreOutput int64
-
-	all iterations
 }
 
 // iterations is what the numbers of a request's iterations add up to.
-type iterations struct{ input, cached, writes, longWrites, output int64 }
+type iterations struct{ input, cached, writes, longWrites, output sum }
+
+// sum is a sum of tokens, at most maxTokens.
+type sum int32
+
+func (s *sum) add(n int64) { *s = sum(min(int64(*s)+n, maxTokens)) }
 
 var noNumbers = numbers{
 	input: unreported, moreInput: unreported, total: unreported, cached: unreported,
@@ -44,7 +48,7 @@ func (f *found) start() { *f = found{numbers: noNumbers, sequence: unreported} }
 
 // forgetHoles forgets what the strings of text and the numbers said.
 func (f *found) forgetHoles() {
-	f.numbers, f.sequence = noNumbers, unreported
+	f.numbers, f.all, f.sequence = noNumbers, iterations{}, unreported
 	f.text, f.reasoning, f.thought = jsonpeek.Text{}, jsonpeek.Text{}, jsonpeek.Text{}
 }
 
@@ -52,7 +56,7 @@ func (f *found) forgetHoles() {
 func (f *found) begin(w want, b byte) {
 	switch w {
 	case wantUsage:
-		f.usage, f.numbers = b != 'n', noNumbers
+		f.usage, f.numbers, f.all = b != 'n', noNumbers, iterations{}
 	case wantChoices:
 		f.noChoices = b == '['
 	case wantError:
@@ -106,15 +110,15 @@ func (f *found) note(w want, n int64) {
 	case w == wantMoreOutput:
 		f.moreOutput = max(f.moreOutput, n)
 	case w == wantAllInput:
-		f.all.input = min(f.all.input+n, maxTokens)
+		f.all.input.add(n)
 	case w == wantAllCached:
-		f.all.cached = min(f.all.cached+n, maxTokens)
+		f.all.cached.add(n)
 	case w == wantAllWrites:
-		f.all.writes = min(f.all.writes+n, maxTokens)
+		f.all.writes.add(n)
 	case w == wantAllLongWrites:
-		f.all.longWrites = min(f.all.longWrites+n, maxTokens)
+		f.all.longWrites.add(n)
 	case w == wantAllOutput:
-		f.all.output = min(f.all.output+n, maxTokens)
+		f.all.output.add(n)
 	}
 }
 
