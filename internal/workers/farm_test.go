@@ -48,6 +48,14 @@ type host struct {
 // policy; it watches them where the policy has an interval.
 func newFarm(t testing.TB, policy Policy, names ...string) *farm {
 	t.Helper()
+	f := newIdleFarm(t, policy, names...)
+	f.watch()
+	return f
+}
+
+// newIdleFarm is a newFarm whose hosts are not watched yet.
+func newIdleFarm(t testing.TB, policy Policy, names ...string) *farm {
+	t.Helper()
 	f := &farm{t: t, hosts: map[string]*host{}}
 	f.Pool = New(Options{
 		Log: slog.New(slog.NewTextHandler(&f.log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -59,11 +67,7 @@ func newFarm(t testing.TB, policy Policy, names ...string) *farm {
 		dial:   f.dial,
 		jitter: func(most time.Duration) time.Duration { return most / 2 },
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	var watching sync.WaitGroup
 	t.Cleanup(func() {
-		cancel()
-		watching.Wait()
 		f.Update(nil, Policy{})
 		for _, h := range f.hosts {
 			_ = h.server.Close()
@@ -73,8 +77,18 @@ func newFarm(t testing.TB, policy Policy, names ...string) *farm {
 		f.start(name)
 	}
 	f.Update(f.list(names...), policy)
-	watching.Go(func() { f.Watch(ctx) })
 	return f
+}
+
+// watch begins to check the hosts, until the test ends.
+func (f *farm) watch() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	f.t.Cleanup(func() {
+		cancel()
+		watching.Wait()
+	})
+	watching.Go(func() { f.Watch(ctx) })
 }
 
 // start makes a host, which is not in the pool yet.

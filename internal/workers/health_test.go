@@ -53,6 +53,7 @@ func TestChecks(t *testing.T) {
 		}, `level=INFO msg="the worker is up" worker=http://a.test
 `},
 		{"one failure is none", watching, []step{
+			{0, nil, Up, "", 1},
 			{5 * seconds, answers(500), Up, "", 1},
 			{10 * seconds, nil, Up, "", 2},
 			{15 * seconds, answers(200), Up, "", 2},
@@ -124,12 +125,15 @@ level=INFO msg="the worker is up" worker=http://a.test
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := newFarm(t, tt.policy, "a")
+				f := newIdleFarm(t, tt.policy, "a")
 				began := time.Now()
 				for i, s := range tt.steps {
 					time.Sleep(time.Until(began.Add(s.at)))
 					if s.set != nil {
 						f.set("a", s.set)
+					}
+					if i == 0 {
+						f.watch() // not before the host is as the step says
 					}
 					synctest.Wait()
 					got := f.stats("a")
