@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -23,7 +24,12 @@ func (x *exchange) forward() {
 	r := x.outgoing()
 	x.asking = time.Now()
 	x.sent = true // until the pool says that nothing was
-	resp, err := x.send(r)
+	resp, err := x.send(r, &x.body)
+	if err == nil {
+		if own := x.ownBody(resp); own != nil {
+			resp, err = x.send(r, own)
+		}
+	}
 	x.hear(nil)
 	switch {
 	case err != nil:
@@ -37,17 +43,62 @@ func (x *exchange) forward() {
 	}
 }
 
-// send asks the workers.
-func (x *exchange) send(r *http.Request) (*http.Response, error) {
+// send asks the workers. What was read of the request's body is sent as held.
+func (x *exchange) send(r *http.Request, held *workers.Held) (*http.Response, error) {
 	want := workers.Want{Model: x.asked.Ask.Model, Tokens: x.need.Amounts[penstock.Tokens], Repeat: x.counted, Interim: x.interim}
 	switch x.method() {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		want.Repeat = true
 	}
 	if x.read {
-		return x.g.Workers.Send(r, &x.body, want)
+		return x.g.Workers.Send(r, held, want)
 	}
 	return x.g.Workers.Send(r, nil, want)
+}
+
+// refusalBytes is how long an answer may be that is read to see what it refuses.
+const refusalBytes = 16 << 10
+
+// ownBody returns the body as the client sent it where the worker knows no wish for
+// usage, and has refused the request for the one that the client knows nothing of.
+// The answer is over then. Else it returns nil, and the answer is as it was.
+func (x *exchange) ownBody(resp *http.Response) *workers.Held {
+	if !x.asked.HideUsage() || resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusUnprocessableEntity {
+		return nil
+	}
+	alone := workers.Alone(resp)
+	said, err := io.ReadAll(io.LimitReader(resp.Body, refusalBytes))
+	if err != nil || len(said) == refusalBytes || !x.asked.RefusesUsage(said) {
+		resp.Body = &halfRead{resp.Body, said, err}
+		return nil
+	}
+	_ = resp.Body.Close()
+	x.shared = x.shared || !alone
+	own := &workers.Held{}
+	own.Hold(x.asked.TakeBack(make([]byte, 0, len(x.lent)), x.lent))
+	x.letGo()
+	return own
+}
+
+// halfRead is the body of an answer of which the begin was read, and perhaps an
+// error after it.
+type halfRead struct {
+	io.ReadCloser
+	begin []byte
+	err   error
+}
+
+// Read implements io.Reader.
+func (h *halfRead) Read(p []byte) (int, error) {
+	switch {
+	case len(h.begin) > 0:
+		n := copy(p, h.begin)
+		h.begin = h.begin[n:]
+		return n, nil
+	case h.err != nil:
+		return 0, h.err
+	}
+	return h.ReadCloser.Read(p)
 }
 
 // errTimeout ends a request's context.

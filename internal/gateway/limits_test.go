@@ -259,6 +259,12 @@ func TestClosedRoutes(t *testing.T) {
 		"/send_weights_to_remote_instance": false, "/clear_hicache_storage_backend": false, "/vertex_generate": false,
 		"/load_lora_adapter_from_tensors": false, "/set_trace_level": false, "/hicache/storage-backend": false, "/hicache/storage-backend/clear": false, "/v1/loads": false,
 		"/abort_requests": false, "/weight_checker": false, "/fault_tolerance/apply": false,
+		"/api/v1/models/load": false, "/api/v1/models/unload": false, "/api/v1/models/download": false, "/api/v1/models/download/status/1": false,
+		"/unload": false, "/api/models/unload": false, "/api/models/unload/m": false, "/upstream/m/slots": false, "/logs/stream": false,
+		"/v1/internal/model/load": false, "/v1/internal/lora/unload": false, "/v1/internal/stop-generation": false,
+		"/v1/model/load": false, "/v1/model/embedding/unload": false, "/v1/lora/load": false, "/v1/template/switch": false, "/v1/sampling/override/switch": false, "/v1/download": false,
+		"/models/apply": false, "/models/delete/m": false, "/backend/shutdown": false, "/v1/backend/shutdown": false, "/backends/delete/b": false,
+		"/api/admin/reload_config": false, "/api/extra/abort": false,
 	} {
 		for r, status := range map[*rig]int{closedBy: 404, opened: map[bool]int{true: 200, false: 404}[open]} {
 			before := worker.Stats().Requests

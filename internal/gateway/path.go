@@ -227,6 +227,21 @@ var closed = routes(
 	"/slots", "/slots/*", "/lora-adapters", "/models/load", "/models/unload",
 	// Ollama
 	"/api/create", "/api/delete", "/api/pull", "/api/push", "/api/copy", "/api/blobs/*",
+	// LM Studio
+	"/api/v1/models/load", "/api/v1/models/unload", "/api/v1/models/download", "/api/v1/models/download/*",
+	// llama-swap
+	"/unload", "/api/models/unload", "/api/models/unload/*", "/running", "/logs", "/logs/*",
+	"/upstream/*", // any endpoint by another name
+	// text-generation-webui
+	"/v1/internal/model/load", "/v1/internal/model/unload", "/v1/internal/lora/load", "/v1/internal/lora/unload", "/v1/internal/stop-generation",
+	// TabbyAPI
+	"/v1/model/load", "/v1/model/unload", "/v1/model/embedding/load", "/v1/model/embedding/unload", "/v1/lora/load", "/v1/lora/unload",
+	"/v1/template/switch", "/v1/template/unload", "/v1/sampling/override/switch", "/v1/sampling/override/unload", "/v1/download",
+	// LocalAI
+	"/models/apply", "/models/delete/*", "/models/import-uri", "/models/reload",
+	"/backend/monitor", "/backend/shutdown", "/v1/backend/monitor", "/v1/backend/shutdown", "/backends/apply", "/backends/delete/*",
+	// KoboldCpp
+	"/api/admin/*", "/api/extra/abort",
 )
 
 // routeSet is a set of cleaned paths and of those below them.

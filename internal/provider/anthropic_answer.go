@@ -27,10 +27,18 @@ func anthropicTree(f format) tree {
 }
 
 // anthropicUsage returns what is wanted of the usage at this path. What was read
-// from a cache and written to one is not part of input_tokens.
+// from a cache and written to one is not part of input_tokens. Where a request took
+// several iterations, the compaction of its context is in none of these numbers, and
+// all there was is what the iterations add up to.
 func anthropicUsage(usage string) []wanted {
+	iteration := usage + ".iterations[]"
 	return []wanted{
 		{usage, wantUsage},
+		{iteration + ".input_tokens", wantAllInput},
+		{iteration + ".cache_read_input_tokens", wantAllCached},
+		{iteration + ".cache_creation_input_tokens", wantAllWrites},
+		{iteration + ".cache_creation.ephemeral_1h_input_tokens", wantAllLongWrites},
+		{iteration + ".output_tokens", wantAllOutput},
 		{usage + ".input_tokens", wantInput},
 		{usage + ".cache_read_input_tokens", wantCached},
 		{usage + ".cache_creation_input_tokens", wantWrites},
@@ -39,15 +47,16 @@ func anthropicUsage(usage string) []wanted {
 	}
 }
 
-// anthropicEvent takes out of what was found in an event what is no usage yet,
-// and reports whether the event is the last one.
+// anthropicEvent takes out of what was found in an event what is no usage yet, and
+// adds to it what is said of its iterations, and reports whether the event is the last one.
 func (f *found) anthropicEvent() (last bool) {
+	if all := &f.all; *all != (iterations{}) {
+		f.input, f.output = max(f.input, int64(all.input)), max(f.output, int64(all.output))
+		f.cached, f.writes = max(f.cached, int64(all.cached)), max(f.writes, int64(all.writes))
+		f.longWrites = max(f.longWrites, int64(all.longWrites))
+	}
 	switch string(f.eventType()) {
 	case "message_start":
-		// Workers that learn their usage at the end begin with noughts.
-		if max(f.input, f.cached, f.writes) <= 0 {
-			f.input, f.cached, f.writes = unreported, unreported, unreported
-		}
 		f.output = unreported // it comes as text, too, of which this would be the first
 	case "message_delta": // of the message itself, when it is complete
 		f.finished = true

@@ -37,6 +37,7 @@ var dialectPaths = []dialectPath{
 		answer: []string{
 			"type", "message.usage", "message.usage.input_tokens", "message.usage.output_tokens", "message.usage.cache_read_input_tokens",
 			"usage", "usage.input_tokens", "usage.output_tokens", "usage.cache_read_input_tokens", "usage.cache_creation_input_tokens",
+			"usage.iterations[].input_tokens", "usage.iterations[].cache_read_input_tokens", "usage.iterations[].output_tokens",
 			"delta.text", "delta.thinking", "delta.partial_json", "content_block.text", "content[].text", "content[].thinking", "content[].input.a", "content[].input.b[]", "error",
 		},
 	},
@@ -92,7 +93,7 @@ var (
 		"candidates[].content.parts[].functionCall.args.a", "candidates[].content.parts[].functionCall.args.b[]", "promptFeedback.blockReason", "error", "x",
 	}
 	ollamaAnswers = []string{
-		"message.content", "message.thinking", "message.tool_calls[].function.arguments.a", "response", "thinking", "done", "prompt_eval_count", "eval_count",
+		"message.content", "message.thinking", "message.tool_calls[].function.arguments.a", "response", "thinking", "done", "prompt_eval_count", "prompt_eval_cached_count", "eval_count",
 		"error", "usage.prompt_tokens", "usage.completion_tokens", "choices[].message.content", "model",
 	}
 	mediaAnswers = []string{"type", "delta", "text", "usage", "usage.type", "usage.input_tokens", "usage.output_tokens", "error", "choices[].delta.content", "b64_json"}
@@ -303,5 +304,109 @@ func TestTotalOfVectors(t *testing.T) {
 	}
 	if u := m.Usage(); u.Input != 7 || u.Output != 0 || u.Source != traffic.Reported {
 		t.Errorf("used %+v, want 7 of input, reported", u)
+	}
+}
+
+// TestWhatWorkersReport has answers as servers are known to write them. The input
+// was estimated as 7.
+func TestWhatWorkersReport(t *testing.T) {
+	const text = "xxxxxxxxxxxxxxxxxxxx" // 5 tokens
+	counted := traffic.Usage{Input: 7, Output: 5, Source: traffic.Counted}
+	for name, c := range map[string]struct {
+		path, media, answer string
+		want                traffic.Usage
+	}{
+		"noughts in a body": {
+			"/v1/chat/completions", jsonType,
+			`{"choices":[{"message":{"content":"` + text + `"}}],"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}`, counted,
+		},
+		"noughts in every event": {
+			"/v1/chat/completions", streamType,
+			`data: {"choices":[{"delta":{"content":""}}],"usage":{"prompt_tokens":0,"completion_tokens":0}}` + "\n\n" +
+				`data: {"choices":[{"delta":{"content":"` + text + `"}}],"usage":{"prompt_tokens":0,"completion_tokens":0}}` + "\n\n" +
+				`data: {"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}}` + "\n\n",
+			traffic.Usage{Input: 7, Output: 5, Source: traffic.Reported}, // the first nought was true
+		},
+		"noughts at the end of a response": {
+			"/v1/responses", streamType,
+			`data: {"type":"response.output_text.delta","delta":"` + text + `"}` + "\n\n" +
+				`data: {"type":"response.completed","response":{"usage":{"input_tokens":0,"output_tokens":0}}}` + "\n\n", counted,
+		},
+		"noughts of a vector": {
+			"/v1/embeddings", jsonType, `{"data":[],"usage":{"prompt_tokens":0,"total_tokens":0}}`,
+			traffic.Usage{Input: 7, Source: traffic.Counted},
+		},
+		"noughts of a message": {
+			"/v1/messages", jsonType, `{"content":[{"text":"` + text + `"}],"usage":{"input_tokens":0,"output_tokens":0}}`, counted,
+		},
+		"a nought for the input at the end of a message": {
+			"/v1/messages", streamType,
+			`data: {"type":"message_start","message":{"usage":{"input_tokens":3,"cache_read_input_tokens":4,"cache_creation_input_tokens":5}}}` + "\n\n" +
+				`data: {"type":"message_delta","usage":{"input_tokens":0,"output_tokens":9}}` + "\n\n",
+			traffic.Usage{Input: 12, CachedInput: 4, CacheWrites: 5, Output: 9, Source: traffic.Reported},
+		},
+		"all of the input from the cache of a message": {
+			"/v1/messages", jsonType, `{"content":[],"usage":{"input_tokens":0,"cache_read_input_tokens":4,"output_tokens":0}}`,
+			traffic.Usage{Input: 4, CachedInput: 4, Source: traffic.Reported},
+		},
+		"iterations of which the usage counts the last": {
+			"/v1/messages", jsonType,
+			`{"content":[],"usage":{"input_tokens":23,"cache_read_input_tokens":4,"output_tokens":10,"iterations":[` +
+				`{"type":"compaction","input_tokens":180,"cache_read_input_tokens":40,"cache_creation_input_tokens":5,"cache_creation":{"ephemeral_1h_input_tokens":5},"output_tokens":35},` +
+				`{"type":"message","input_tokens":23,"cache_read_input_tokens":4,"output_tokens":10}]}}`,
+			traffic.Usage{Input: 203 + 44 + 5, CachedInput: 44, CacheWrites: 5, LongCacheWrites: 5, Output: 45, Source: traffic.Reported},
+		},
+		"iterations at the end of a stream": {
+			"/v1/messages", streamType,
+			`data: {"type":"message_start","message":{"usage":{"input_tokens":23,"output_tokens":1}}}` + "\n\n" +
+				`data: {"type":"message_delta","usage":{"input_tokens":23,"output_tokens":10,"iterations":[{"input_tokens":180,"output_tokens":35,"type":"compaction"},{"input_tokens":23,"output_tokens":10,"type":"message"}]}}` + "\n\n",
+			traffic.Usage{Input: 203, Output: 45, Source: traffic.Reported},
+		},
+		"one iteration, and none": {
+			"/v1/messages", streamType,
+			`data: {"type":"message_start","message":{"usage":{"input_tokens":23,"iterations":[]}}}` + "\n\n" +
+				`data: {"type":"message_delta","usage":{"output_tokens":10,"iterations":[{"input_tokens":23,"output_tokens":10}]}}` + "\n\n",
+			traffic.Usage{Input: 23, Output: 10, Source: traffic.Reported},
+		},
+		"writes to OpenAI's cache": {
+			"/v1/chat/completions", jsonType, `{"usage":{"prompt_tokens":18,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":3,"cache_write_tokens":11}}}`,
+			traffic.Usage{Input: 18, CachedInput: 3, CacheWrites: 11, Output: 1, Source: traffic.Reported},
+		},
+		"writes to OpenAI's cache, by a response": {
+			"/v1/responses", streamType,
+			`data: {"type":"response.completed","response":{"usage":{"input_tokens":18,"output_tokens":1,"input_tokens_details":{"cached_tokens":0,"cache_write_tokens":18}}}}` + "\n\n",
+			traffic.Usage{Input: 18, CacheWrites: 18, Output: 1, Source: traffic.Reported},
+		},
+		"Ollama's cache": {
+			"/api/chat", linesType, `{"message":{"content":"x"},"done":true,"prompt_eval_count":9,"prompt_eval_cached_count":8,"eval_count":1}` + "\n",
+			traffic.Usage{Input: 9, CachedInput: 8, Output: 1, Source: traffic.Reported},
+		},
+		"Moonshot's cache": {
+			"/v1/chat/completions", jsonType, `{"usage":{"prompt_tokens":9,"completion_tokens":1,"cached_tokens":8}}`,
+			traffic.Usage{Input: 9, CachedInput: 8, Output: 1, Source: traffic.Reported},
+		},
+		"DeepSeek's cache": {
+			"/v1/chat/completions", jsonType, `{"usage":{"prompt_tokens":9,"completion_tokens":1,"prompt_cache_hit_tokens":8,"prompt_cache_miss_tokens":1}}`,
+			traffic.Usage{Input: 9, CachedInput: 8, Output: 1, Source: traffic.Reported},
+		},
+		"Mistral's thoughts": {
+			"/v1/chat/completions", streamType,
+			`data: {"choices":[{"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"` + text + `"}]}]}}]}` + "\n\n" +
+				`data: {"choices":[{"delta":{"content":[{"type":"text","text":"` + text + `"}]}}]}` + "\n\n",
+			traffic.Usage{Input: 7, Output: 10, Source: traffic.Counted},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := Unread(Route("POST", c.path))
+			r.Ask.Input = 7
+			var m Meter
+			m.Start(&r, http.Header{"Content-Type": {c.media}}, io.NopCloser(strings.NewReader(c.answer)))
+			if seen, err := io.ReadAll(&m); err != nil || string(seen) != c.answer {
+				t.Errorf("read %s, error %v, want it as it is", seen, err)
+			}
+			if u := m.Usage(); u != c.want {
+				t.Errorf("used %+v, want %+v", u, c.want)
+			}
+		})
 	}
 }

@@ -12,6 +12,7 @@ const (
 // found is what was found in a document.
 type found struct {
 	numbers
+	all                iterations
 	usage              bool // there is a usage that is not null
 	noChoices          bool // there are choices, and they are empty
 	failed             bool // there is an error that is not null
@@ -29,14 +30,25 @@ type numbers struct {
 	input, moreInput, total, cached, writes, longWrites, output, moreOutput int64
 }
 
-var noNumbers = numbers{unreported, unreported, unreported, unreported, unreported, unreported, unreported, unreported}
+// iterations is what the numbers of a request's iterations add up to.
+type iterations struct{ input, cached, writes, longWrites, output sum }
+
+// sum is a sum of tokens, at most maxTokens.
+type sum int32
+
+func (s *sum) add(n int64) { *s = sum(min(int64(*s)+n, maxTokens)) }
+
+var noNumbers = numbers{
+	input: unreported, moreInput: unreported, total: unreported, cached: unreported,
+	writes: unreported, longWrites: unreported, output: unreported, moreOutput: unreported,
+}
 
 // start forgets everything.
 func (f *found) start() { *f = found{numbers: noNumbers, sequence: unreported} }
 
 // forgetHoles forgets what the strings of text and the numbers said.
 func (f *found) forgetHoles() {
-	f.numbers, f.sequence = noNumbers, unreported
+	f.numbers, f.all, f.sequence = noNumbers, iterations{}, unreported
 	f.text, f.reasoning, f.thought = jsonpeek.Text{}, jsonpeek.Text{}, jsonpeek.Text{}
 }
 
@@ -44,7 +56,7 @@ func (f *found) forgetHoles() {
 func (f *found) begin(w want, b byte) {
 	switch w {
 	case wantUsage:
-		f.usage, f.numbers = b != 'n', noNumbers
+		f.usage, f.numbers, f.all = b != 'n', noNumbers, iterations{}
 	case wantChoices:
 		f.noChoices = b == '['
 	case wantError:
@@ -97,6 +109,16 @@ func (f *found) note(w want, n int64) {
 		f.output = max(f.output, n)
 	case w == wantMoreOutput:
 		f.moreOutput = max(f.moreOutput, n)
+	case w == wantAllInput:
+		f.all.input.add(n)
+	case w == wantAllCached:
+		f.all.cached.add(n)
+	case w == wantAllWrites:
+		f.all.writes.add(n)
+	case w == wantAllLongWrites:
+		f.all.longWrites.add(n)
+	case w == wantAllOutput:
+		f.all.output.add(n)
 	}
 }
 

@@ -372,19 +372,20 @@ func (t *totals) add(f *found) {
 		n = t.sum(n)
 	}
 	n.input = max(n.input, n.total)
-	if n.input >= 0 {
+	// There are workers that report noughts, whatever they have read and said.
+	if n.input > 0 {
 		t.input, t.cached = n.input, min(max(n.cached, 0), n.input)
 		t.writes = min(max(n.writes, 0), t.input-t.cached)
 		t.longWrites = min(max(n.longWrites, 0), t.writes)
 	}
-	if n.output >= 0 {
+	if n.output > 0 || n.output == 0 && weigh(t.text) == 0 {
 		t.output, t.since = n.output, jsonpeek.Text{}
 	}
 }
 
 // sum returns the numbers with the parts of the input added up.
 func (t *totals) sum(n numbers) numbers {
-	if n.input < 0 && n.cached < 0 && n.writes < 0 {
+	if max(n.input, n.cached, n.writes) <= 0 {
 		return n
 	}
 	for _, p := range [...]struct{ part, said *int64 }{

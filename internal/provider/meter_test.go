@@ -60,14 +60,14 @@ func documentGenerator() *rapid.Generator[string] {
 			rapid.SampledFrom([]string{"null", "{}", "[]", `"x"`, "0", `{"prompt_tokens":3,"completion_tokens":4}`}),
 			rapid.Custom(func(t *rapid.T) string {
 				var fields []string
-				for _, name := range []string{"prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens"} {
+				for _, name := range []string{"prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens", "cached_tokens", "prompt_cache_hit_tokens"} {
 					if rapid.Bool().Draw(t, name) {
 						fields = append(fields, fmt.Sprintf("%q:%s", name, number.Draw(t, "number")))
 					}
 				}
 				for _, name := range []string{"prompt_tokens_details", "input_tokens_details"} {
 					if rapid.Bool().Draw(t, name) {
-						fields = append(fields, fmt.Sprintf(`%q: {"cached_tokens" : %s}`, name, number.Draw(t, "number")))
+						fields = append(fields, fmt.Sprintf(`%q: {"cached_tokens" : %s, "cache_write_tokens":%s}`, name, number.Draw(t, "number"), number.Draw(t, "number")))
 					}
 				}
 				return "{" + strings.Join(fields, ",") + "}"
@@ -86,9 +86,12 @@ func documentGenerator() *rapid.Generator[string] {
 		}
 		return "{" + b.String() + "}"
 	}
+	content := rapid.OneOf(text, text, rapid.Map(text, func(s string) string {
+		return `[{"type":"thinking","thinking":[{"type":"text","text":` + s + `}]},{"type":"text","text":` + s + `}]`
+	}))
 	message := rapid.Custom(func(t *rapid.T) string {
 		return object(t, map[string]*rapid.Generator[string]{
-			"content": text, "refusal": text, "reasoning": text, "reasoning_content": text, "role": text,
+			"content": content, "refusal": text, "reasoning": text, "reasoning_content": text, "role": text,
 			"tool_calls":    rapid.Map(text, func(s string) string { return `[{"function":{"name":"f","arguments":` + s + `}}]` }),
 			"function_call": rapid.Map(text, func(s string) string { return `{"arguments":` + s + `}` }),
 		})

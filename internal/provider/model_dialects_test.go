@@ -53,12 +53,12 @@ func (m *modelMeter) document(doc any) {
 
 // report takes in a usage of which either number may be unreported.
 func (m *modelMeter) report(input, cached, writes, output int64) {
-	if input != unreported {
+	if input > 0 {
 		m.input, m.cached = input, min(max(cached, 0), input)
 		m.writes = min(max(writes, 0), input-m.cached)
 		m.long = min(m.hours, m.writes)
 	}
-	if output != unreported {
+	if output > 0 || output == 0 && m.weight == 0 {
 		m.output, m.since = output, 0
 	}
 }
@@ -111,13 +111,26 @@ func (m *modelMeter) anthropic(doc any) {
 	}
 	input, output := modelTokens(at(u, "input_tokens")), modelTokens(at(u, "output_tokens"))
 	reads, writes := modelTokens(at(u, "cache_read_input_tokens")), modelTokens(at(u, "cache_creation_input_tokens"))
-	if kind == "message_start" {
-		if input <= 0 && reads <= 0 && writes <= 0 {
-			input, reads, writes = unreported, unreported, unreported
+	var all [5]int64 // of iterations
+	for _, iteration := range list(at(u, "iterations")) {
+		for i, v := range []any{
+			at(iteration, "input_tokens"), at(iteration, "cache_read_input_tokens"), at(iteration, "cache_creation_input_tokens"),
+			at(iteration, "output_tokens"), at(iteration, "cache_creation", "ephemeral_1h_input_tokens"),
+		} {
+			all[i] = min(all[i]+max(modelTokens(v), 0), maxTokens)
 		}
+	}
+	long := modelTokens(at(u, "cache_creation", "ephemeral_1h_input_tokens"))
+	if all != [5]int64{} {
+		input, reads, writes, output, long = max(input, all[0]), max(reads, all[1]), max(writes, all[2]), max(output, all[3]), max(long, all[4])
+	}
+	if max(input, reads, writes) == 0 {
+		input, reads, writes = unreported, unreported, unreported
+	}
+	if kind == "message_start" {
 		output = unreported
 	}
-	if long := modelTokens(at(u, "cache_creation", "ephemeral_1h_input_tokens")); long != unreported && max(input, reads, writes) != unreported {
+	if long != unreported && max(input, reads, writes) != unreported {
 		m.hours = long
 	}
 	if input != unreported {
@@ -161,7 +174,7 @@ func (m *modelMeter) google(doc any) {
 
 func (m *modelMeter) ollama(doc any) {
 	// Two reports in one line: which is the later a map does not tell.
-	m.sure = m.sure && !(has(doc, "usage") && (has(doc, "eval_count") || has(doc, "prompt_eval_count")))
+	m.sure = m.sure && !(has(doc, "usage") && (has(doc, "eval_count") || has(doc, "prompt_eval_count") || has(doc, "prompt_eval_cached_count")))
 	m.add(choicesWeight(doc, "message"))
 	m.add(modelWeight(at(doc, "message", "content")) + modelWeight(at(doc, "message", "thinking")))
 	m.add(modelWeight(at(doc, "response")) + modelWeight(at(doc, "thinking")))
@@ -173,7 +186,7 @@ func (m *modelMeter) ollama(doc any) {
 	if u := at(doc, "usage"); u != nil {
 		m.usage(u)
 	} else if done || m.kind == traffic.OllamaEmbed {
-		m.report(modelTokens(at(doc, "prompt_eval_count")), 0, 0, modelTokens(at(doc, "eval_count")))
+		m.report(modelTokens(at(doc, "prompt_eval_count")), modelTokens(at(doc, "prompt_eval_cached_count")), 0, modelTokens(at(doc, "eval_count")))
 	}
 }
 
@@ -184,7 +197,6 @@ func (m *modelMeter) scores(doc any) {
 	input := max(modelTokens(at(u, "prompt_tokens")), modelTokens(at(u, "input_tokens")), modelTokens(at(u, "total_tokens")),
 		modelTokens(at(doc, "meta", "tokens", "input_tokens")),
 		modelTokens(at(doc, "meta", "billed_units", "input_tokens")), modelTokens(at(doc, "meta", "billed_units", "total_tokens")))
-	cached := max(0, modelTokens(at(u, "prompt_tokens_details", "cached_tokens")), modelTokens(at(u, "input_tokens_details", "cached_tokens")))
 	output := max(modelTokens(at(u, "completion_tokens")), modelTokens(at(u, "output_tokens")), modelTokens(at(doc, "meta", "tokens", "output_tokens")))
-	m.report(input, cached, 0, output)
+	m.report(input, modelCached(u), modelWritten(u), output)
 }

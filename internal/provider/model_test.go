@@ -182,13 +182,20 @@ func (m *modelMeter) add(weight int64) {
 func (m *modelMeter) usage(u any) {
 	input := max(modelTokens(at(u, "prompt_tokens")), modelTokens(at(u, "input_tokens")))
 	output := max(modelTokens(at(u, "completion_tokens")), modelTokens(at(u, "output_tokens")))
-	cached := max(0, modelTokens(at(u, "prompt_tokens_details", "cached_tokens")), modelTokens(at(u, "input_tokens_details", "cached_tokens")))
-	if input != unreported {
-		m.input, m.cached = input, min(cached, input)
-	}
-	if output != unreported {
-		m.output, m.since = output, 0
-	}
+	m.report(input, modelCached(u), modelWritten(u), output)
+}
+
+// modelWritten returns how much of the input of a usage was written to a cache, or
+// unreported.
+func modelWritten(u any) int64 {
+	return max(modelTokens(at(u, "prompt_tokens_details", "cache_write_tokens")), modelTokens(at(u, "input_tokens_details", "cache_write_tokens")))
+}
+
+// modelCached returns how much of the input of a usage was read from a cache, or
+// unreported.
+func modelCached(u any) int64 {
+	return max(modelTokens(at(u, "prompt_tokens_details", "cached_tokens")), modelTokens(at(u, "input_tokens_details", "cached_tokens")),
+		modelTokens(at(u, "cached_tokens")), modelTokens(at(u, "prompt_cache_hit_tokens")))
 }
 
 // choicesWeight returns the weight of the text in choices.
@@ -197,6 +204,12 @@ func choicesWeight(doc any, field string) (weight int64) {
 	for _, choice := range list(at(doc, "choices")) {
 		message := at(choice, field)
 		weight += modelWeight(at(choice, "text")) + modelWeight(at(message, "content")) + modelWeight(at(message, "refusal"))
+		for _, part := range list(at(message, "content")) {
+			weight += modelWeight(at(part, "text"))
+			for _, thought := range list(at(part, "thinking")) {
+				weight += modelWeight(at(thought, "text"))
+			}
+		}
 		weight += modelWeight(at(message, "function_call", "arguments"))
 		for _, call := range list(at(message, "tool_calls")) {
 			weight += modelWeight(at(call, "function", "arguments"))

@@ -13,6 +13,7 @@ var ollamaTree = newTree([]wanted{
 	{"thinking", wantText},
 	{"done", wantFinish},
 	{"prompt_eval_count", wantInput},
+	{"prompt_eval_cached_count", wantCached},
 	{"eval_count", wantOutput},
 	{"error", wantError},
 }, openAIUsage(""), openAIChoices("message"))

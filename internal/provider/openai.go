@@ -83,7 +83,7 @@ func (r *reading) streamOptions() (wish edit) {
 	c := &r.c
 	switch c.Kind() {
 	case jsonpeek.Null:
-		wish = edit{at: c.Offset(), insert: `{"include_usage":true}`}
+		wish = edit{at: c.Offset(), insert: `{"include_usage":true}`, was: "null"}
 		c.Skip()
 		wish.end = c.Offset()
 		return wish
@@ -100,7 +100,10 @@ func (r *reading) streamOptions() (wish edit) {
 			others = true
 			continue
 		}
-		said = edit{at: c.Offset(), insert: "true"}
+		said = edit{at: c.Offset(), insert: "true", was: "false"}
+		if c.Kind() == jsonpeek.Null {
+			said.was = "null"
+		}
 		usage = r.truth("stream_options.include_usage")
 		said.end = c.Offset()
 	}

@@ -49,6 +49,10 @@ func openAIUsage(prefix string) []wanted {
 		{usage + ".output_tokens", wantOutput},
 		{usage + ".prompt_tokens_details.cached_tokens", wantCached},
 		{usage + ".input_tokens_details.cached_tokens", wantCached},
+		{usage + ".prompt_tokens_details.cache_write_tokens", wantWrites},
+		{usage + ".input_tokens_details.cache_write_tokens", wantWrites},
+		{usage + ".cached_tokens", wantCached},           // Moonshot's
+		{usage + ".prompt_cache_hit_tokens", wantCached}, // DeepSeek's
 	}
 }
 
@@ -60,6 +64,8 @@ func openAIChoices(field string) []wanted {
 		{"choices", wantChoices},
 		{"choices[].text", wantText},
 		{message + ".content", wantText},
+		{message + ".content[].text", wantText}, // Mistral's, of models that think
+		{message + ".content[].thinking[].text", wantText},
 		{message + ".refusal", wantText},
 		{message + ".reasoning", wantReasoning},
 		{message + ".reasoning_content", wantThought},

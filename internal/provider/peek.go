@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -46,11 +47,12 @@ type Request struct {
 	edit       edit
 }
 
-// edit is what to change in a body: [at, end) becomes insert. The zero edit is
-// none.
+// edit is what to change in a body: [at, end), which is was, becomes insert. The
+// zero edit is none.
 type edit struct {
 	at, end int
 	insert  string
+	was     string
 }
 
 // HideUsage reports whether the worker is to be asked for a usage that the
@@ -69,6 +71,20 @@ func (r *Request) AppendBody(dst, body []byte) []byte {
 	dst = append(dst, body[:r.edit.at]...)
 	dst = append(dst, r.edit.insert...)
 	return append(dst, body[r.edit.end:]...)
+}
+
+// RefusesUsage reports whether what a worker says in an error is about the wish
+// for usage that AppendBody has added.
+func (r *Request) RefusesUsage(said []byte) bool {
+	return r.HideUsage() && (bytes.Contains(said, []byte("stream_options")) || bytes.Contains(said, []byte("include_usage")))
+}
+
+// TakeBack takes the wish for usage back: it appends to dst the body as the client
+// sent it, of what AppendBody has made of it, and no usage is hidden any more.
+func (r *Request) TakeBack(dst, sent []byte) []byte {
+	e := r.edit
+	r.edit = edit{}
+	return append(append(append(dst, sent[:e.at]...), e.was...), sent[e.at+len(e.insert):]...)
 }
 
 // Unread returns what a request asks for whose body is not read: what its path

@@ -249,6 +249,9 @@ func TestAppendBody(t *testing.T) {
 				if err != nil || again.HideUsage() {
 					t.Errorf("the body that asks for usage would be changed again; error %v", err)
 				}
+				if got := r.TakeBack([]byte("before"), []byte(want)); string(got) != "before"+tt.body || r.HideUsage() {
+					t.Errorf("taken back it is %s, and hidden: %v; want before%s", got, r.HideUsage(), tt.body)
+				}
 			}
 		})
 	}

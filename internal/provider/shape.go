@@ -185,7 +185,7 @@ func (s *shape) learn(d *document, p []byte) (n int) {
 		if h.end = uint16(n); h.kind == someText {
 			h.end--
 		}
-		counts = counts || h.want >= wantInput && h.want <= wantMoreOutput
+		counts = counts || h.want >= wantInput && h.want <= wantAllOutput
 		s.holes = append(s.holes, h)
 	}
 	if d.state != complete || n > maxShape {

@@ -20,14 +20,19 @@ const (
 	wantTotal           // the number of tokens of what has no output: the input, if that is said smaller
 	wantOutput          // the number of output tokens
 	wantMoreOutput      // more of them, counted apart
-	wantText            // output
-	wantReasoning       // output that some workers send under two names, each of
-	wantThought         // which is one of these: the larger counts
-	wantChoices         // the array of answers, which is empty beside a last usage
-	wantType            // what kind of event it is
-	wantSequence        // the number of the event
-	wantError           // an error, after which nothing comes
-	wantFinish          // why the answer ends, once it does
+	wantAllInput        // one of several numbers, each of a part, that add up to all
+	wantAllCached
+	wantAllWrites
+	wantAllLongWrites
+	wantAllOutput
+	wantText      // output
+	wantReasoning // output that some workers send under two names, each of
+	wantThought   // which is one of these: the larger counts
+	wantChoices   // the array of answers, which is empty beside a last usage
+	wantType      // what kind of event it is
+	wantSequence  // the number of the event
+	wantError     // an error, after which nothing comes
+	wantFinish    // why the answer ends, once it does
 )
 
 // tree says which values of a document are wanted. It is never changed and may

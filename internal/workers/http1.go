@@ -12,8 +12,14 @@ import (
 )
 
 const (
-	maxIdle        = 1024 // connections of one worker
-	idleTime       = 90 * time.Second
+	maxIdle = 1024 // connections of one worker
+
+	// idleTime is for how long a connection without TLS is kept that nothing is asked
+	// on. Many servers, uvicorn among them, end it after 5 s: a request that is sent
+	// at that moment is lost. A new one costs next to nothing; with TLS it does.
+	idleTime    = 4 * time.Second
+	idleTimeTLS = 90 * time.Second
+
 	maxHeaderBytes = 256 << 10 // of an answer, those of 1xx answers before it included
 )
 

@@ -130,6 +130,24 @@ func TestUnansweredCheck(t *testing.T) {
 	}
 }
 
+// TestIdleTimeOfWorkers: what serves vLLM, SGLang, llama.cpp and Node ends a
+// connection that has been idle for 5 s, and what is sent on it at that moment is lost.
+func TestIdleTimeOfWorkers(t *testing.T) {
+	const theirs = 5 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		h := newHTTP1(mustParse(t, "http://worker.test"), New(Options{}).options)
+		h.keep(newConn(&closes{}, h))
+		time.Sleep(theirs - theirs/10)
+		if h.take() != nil {
+			t.Error("a connection is used that the worker is about to end")
+		}
+	})
+	p := newPool(t, Worker{URL: mustParse(t, "http://a.test")}, Worker{URL: mustParse(t, "https://b.test")})
+	if plain, tls := p.workers[0].transport.IdleConnTimeout, p.workers[1].transport.IdleConnTimeout; plain <= 0 || plain >= theirs-theirs/10 || tls < time.Minute {
+		t.Errorf("connections are kept for %v, and those of TLS for %v", plain, tls)
+	}
+}
+
 // TestConnectionThatCannotBeLookedAt is not kept.
 func TestConnectionThatCannotBeLookedAt(t *testing.T) {
 	p := newPool(t, Worker{URL: mustParse(t, "http://worker.test")})

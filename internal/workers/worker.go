@@ -146,6 +146,9 @@ func (w *worker) configure(c Worker, o *Options) {
 		w.transport.CloseIdleConnections() // and those that become idle
 	}
 	w.reach = &reach{newTransport(*o), c.CA, c.Key}
+	if w.url.Scheme == "https" {
+		w.transport.IdleConnTimeout = idleTimeTLS
+	}
 	if c.CA != nil {
 		w.transport.TLSClientConfig = &tls.Config{RootCAs: c.CA}
 	}
