@@ -244,5 +244,5 @@ func (b *Bucket) Rebase(spent, at int64, to Bucket) int64 {
 	if parts >= to.full {
 		return Whole
 	}
-	return add(to.minted(at), -parts)
+	return add(to.minted(at), -max(parts, -math.MaxInt64))
 }

@@ -261,3 +261,14 @@ func TestBucketAgainstEveryMicrosecond(t *testing.T) {
 		})
 	})
 }
+
+// TestRebaseOfTheMostDebt: what is rounded down stays debt where it can just be counted.
+func TestRebaseOfTheMostDebt(t *testing.T) {
+	from, to := NewBucket(1, 1000, 1, 0), NewBucket(1, 1001, 1, 0)
+	const lacks = math.MaxInt64/1001*1000 + 1000 // near what is math.MaxInt64 in parts of to
+	for lack := int64(lacks); lack < lacks+5000; lack++ {
+		if level := to.Level(from.Rebase(from.Lacking(lack, 0), 0, to), 0); level >= 0 {
+			t.Fatalf("%d parts of debt became a level of %d", lack, level)
+		}
+	}
+}

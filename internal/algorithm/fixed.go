@@ -15,7 +15,8 @@ type Fixed struct {
 	// Skew is what to add to a time to get UTC: a clock that is not set back
 	// and forth may differ from it. Windows are aligned in UTC. One that a
 	// change of Skew would cut short by little is as late as it begins, else it
-	// lasts until the end of the next.
+	// lasts until the end of the next; but those that something is carried into
+	// follow each other as if Skew had stayed, so that waits stay true.
 	Skew int64
 }
 
@@ -55,25 +56,36 @@ func (f Fixed) later(end, n int64) int64 {
 // sliding window.
 const littleOf = 60
 
-// passed is how many windows have ended at t since the one that ended at end,
-// that one included; end lies at or before t.
-func (f Fixed) passed(end, t int64) int64 {
-	start, _ := f.span(t)
-	if start < end {
-		return 1
-	}
+// passed is how many windows have ended at now of those that follow each other from
+// the one that ends at end, that one included; end lies at or before now.
+func (f Fixed) passed(end, now int64) int64 {
 	if !f.Month {
-		return 1 + (start-end)/f.Size
+		return 1 + (now-end)/f.Size
 	}
 	a := time.UnixMicro(end + f.Skew).UTC()
-	b := time.UnixMicro(start + f.Skew).UTC()
-	return 1 + int64(b.Year()-a.Year())*12 + int64(b.Month()-a.Month())
+	b := time.UnixMicro(now + f.Skew).UTC()
+	n := max(1, int64(b.Year()-a.Year())*12+int64(b.Month()-a.Month()))
+	for n > 1 && f.later(end, n-1) > now {
+		n--
+	}
+	for f.later(end, n) <= now {
+		n++
+	}
+	return n
 }
 
 // Advance is the state at now.
 func (f Fixed) Advance(c Counted, now int64) Counted {
 	if now < c.End {
 		return c
+	}
+	// Windows follow each other for as long as there is something of them left, as
+	// Wait and Reset have said, wherever they lie since Skew has changed.
+	if left := f.left(c); now < left {
+		n := f.passed(c.End, now)
+		return Counted{f.later(c.End, n), c.Used - n*f.Amount}
+	} else if c.Used > 0 {
+		c = Counted{End: left}
 	}
 	start, end := f.span(now)
 	if late := c.End - start; late > 0 {
@@ -85,12 +97,13 @@ func (f Fixed) Advance(c Counted, now int64) Counted {
 			_, end = f.span(end)
 		}
 	}
-	if c.Used > 0 {
-		gone, _ := mulDiv(f.Amount, f.passed(c.End, now), 1)
-		c.Used = max(0, c.Used-gone)
-	}
-	c.End = end
-	return c
+	return Counted{End: end}
+}
+
+// left returns when nothing is left of what is used, if nobody takes; c.End, if
+// nothing is used.
+func (f Fixed) left(c Counted) int64 {
+	return f.later(c.End, max(1, ceilDiv(c.Used, f.Amount))-1)
 }
 
 // Fits reports whether cost can be taken from a state that is Advanced.
@@ -140,5 +153,5 @@ func (f Fixed) Reset(c Counted, now int64) int64 {
 	if c.Used == 0 {
 		return 0
 	}
-	return f.later(c.End, ceilDiv(c.Used, f.Amount)-1) - now
+	return f.left(c) - now
 }

@@ -226,3 +226,41 @@ func TestFixedRefundAfterTheClockWasSet(t *testing.T) {
 		}
 	}
 }
+
+// TestFixedWaitWithSkew: a wait is true wherever windows lie since the clock was set.
+func TestFixedWaitWithSkew(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := Fixed{Amount: rapid.Int64Range(1, 20).Draw(t, "amount"), Size: hour, Month: rapid.Bool().Draw(t, "month")}
+		size := f.Size
+		if f.Month {
+			size = 30 * 24 * hour
+		}
+		now := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+		c := f.Advance(Counted{}, now)
+		t.Repeat(map[string]func(*rapid.T){
+			"": func(t *rapid.T) {
+				c = f.Advance(c, now)
+				if c.End <= now {
+					t.Fatalf("%+v is over at %d", c, now)
+				}
+				cost := rapid.Int64Range(1, f.Amount).Draw(t, "cost")
+				if wait := f.Wait(c, now, cost); wait > 0 && (!f.Fits(f.Advance(c, now+wait), cost) || f.Fits(f.Advance(c, now+wait-1), cost)) {
+					t.Fatalf("%+v: %d is not the first moment at which %d fit", c, wait, cost)
+				}
+				if reset := f.Reset(c, now); reset > 0 && (f.Advance(c, now+reset).Used != 0 || f.Advance(c, now+reset-1).Used == 0) {
+					t.Fatalf("%+v: %d is not the first moment at which nothing is used", c, reset)
+				}
+			},
+			"pass":   func(t *rapid.T) { now += rapid.Int64Range(0, 3*size).Draw(t, "time") },
+			"edge":   func(*rapid.T) { now = c.End },
+			"set":    func(t *rapid.T) { f.Skew += rapid.Int64Range(-size, size).Draw(t, "by") },
+			"little": func(t *rapid.T) { f.Skew += rapid.Int64Range(-size/100, size/100).Draw(t, "by") },
+			"take":   func(t *rapid.T) { c = f.Take(c, rapid.Int64Range(1, 5*f.Amount).Draw(t, "cost")) },
+			"window": func(t *rapid.T) { // is no shorter than it should be
+				if next := f.Advance(c, c.End); next.End-c.End < min(size, shortestMonth) {
+					t.Fatalf("after %+v: %+v", c, next)
+				}
+			},
+		})
+	})
+}

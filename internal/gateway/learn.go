@@ -105,10 +105,14 @@ func (l *learner) probe(p *probe, worker *url.URL, method, path string, digest [
 	}
 }
 
+// percents writes a clean path as a URL has it: but for %2F it was decoded. What
+// cannot be parsed JoinPath would leave out, and another path be asked.
+var percents = strings.NewReplacer("%2F", "%2F", "%", "%25")
+
 func (l *learner) guarded(worker *url.URL, method, path string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, worker.JoinPath(path).String(), strings.NewReader("{}"))
+	r, err := http.NewRequestWithContext(ctx, method, worker.JoinPath(percents.Replace(path)).String(), strings.NewReader("{}"))
 	if err != nil {
 		return false
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/base64"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -177,6 +178,37 @@ func TestKeysAreLearnedByWorker(t *testing.T) {
 	send("large", "random")
 	if r.caller("random").Verified {
 		t.Error("a key is known that no worker has looked at")
+	}
+}
+
+// TestLearningAsksForTheSamePath: a worker is asked for the path that it answered 2xx,
+// whatever its letters.
+func TestLearningAsksForTheSamePath(t *testing.T) {
+	asked := make(chan string, 2) // of the client and of the gateway
+	r := newRig(t, "auth: {unknown_keys: learn}\n"+tokenLimits, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.RequestURI
+		if !strings.HasPrefix(r.URL.Path, "/v1beta/") {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+		_, _ = io.WriteString(w, "{}")
+	}))
+	const path = "/v1beta/models/a%2Fb%25:generateContent"
+	r.send("POST", path, `{"contents":[{"parts":[{"text":"hello"}]}]}`, "X-Goog-Api-Key", "random")
+	eventually(t, "it is seen what the worker says", func() bool {
+		return r.caller("random").Verified || strings.Contains(r.log.String(), "unknown keys are not learned here")
+	})
+	if r.caller("random").Verified {
+		t.Error("a key is known that no worker has looked at")
+	}
+	for range cap(asked) {
+		select {
+		case got := <-asked:
+			if got != path {
+				t.Errorf("the worker was asked for %s, want %s", got, path)
+			}
+		default:
+			t.Errorf("the worker was not asked for %s without a key", path)
+		}
 	}
 }
 
