@@ -2,9 +2,11 @@ package workers
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -116,6 +118,64 @@ func TestUnknownName(t *testing.T) {
 				time.Sleep(10 * seconds)
 				f.wantAsk("the name is there", Want{}, "200 OK a")
 			})
+		})
+	}
+}
+
+// TestHostsThatAreGone: their requests end all at once, long after the checks may have
+// found who came in their place. Where a worker is checked, that does not open the
+// breaker of the one that works.
+func TestHostsThatAreGone(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		policy Policy
+		want   Breaker
+	}{
+		{"checked", Policy{Failures: 3, Open: time.Hour, HealthInterval: time.Hour}, Closed},
+		{"unchecked", Policy{Failures: 3, Open: time.Hour}, Open},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			came, letGo := make(chan struct{}), make(chan struct{})
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if r.URL.Path == "/begins" {
+					_ = http.NewResponseController(w).Flush()
+				}
+				came <- struct{}{}
+				<-letGo
+			}))
+			defer s.Close()
+			defer close(letGo)
+			p := New(Options{})
+			defer p.Update(nil, Policy{})
+			p.Update([]Worker{{URL: mustParse(t, s.URL)}}, tt.policy)
+			ended := make(chan error)
+			requests := []*http.Request{
+				httptest.NewRequest(http.MethodPost, "/", nil),
+				httptest.NewRequest(http.MethodPost, "/begins", nil),
+				httptest.NewRequest(http.MethodPost, "/", strings.NewReader("by http.Transport")),
+				httptest.NewRequest(http.MethodPost, "/begins", strings.NewReader("by http.Transport")),
+			}
+			for _, r := range requests {
+				go func() {
+					resp, err := p.Send(r, nil, Want{})
+					if err == nil {
+						_, err = io.Copy(io.Discard, resp.Body)
+						_ = resp.Body.Close()
+					}
+					ended <- err
+				}()
+				<-came
+			}
+			p.dialled.endGone(func(*net.TCPConn) bool { return true })
+			for range requests {
+				if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("%v, want that it has taken too long", err)
+				}
+			}
+			if got := p.Stats()[0]; got.Failed != 4 || got.Breaker != tt.want {
+				t.Errorf("%d requests failed, the breaker is %v, want 4 and %v", got.Failed, got.Breaker, tt.want)
+			}
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -121,7 +122,7 @@ func (x *exchange) end(how how, err error) {
 		}
 	case broken:
 		w.failed++
-		if x.verdict != bad { // else it was counted
+		if x.verdict != bad && (!isGone(err) || p.policy.HealthInterval <= 0) { // else it was counted, or checks tell
 			p.fail(x, "it broke off")
 		}
 	case unreached:
@@ -158,6 +159,12 @@ func isUnknown(err error) bool {
 	var dns *net.DNSError
 	return errors.As(err, &dns)
 }
+
+// isGone reports whether a connection was ended since its worker's host is gone. That
+// says nothing of who answers now: it is noticed on all of the host's connections at
+// once, when checks may long have found another one in its place. They tell of a host
+// that has gone.
+func isGone(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // notReached takes in that there was no connection. The lock is held.
 func (p *Pool) notReached(x *exchange, err error) {
