@@ -180,6 +180,53 @@ func TestHostsThatAreGone(t *testing.T) {
 	}
 }
 
+// TestRequestsOfBefore: those that were with a worker before it was away say nothing
+// of it when they break off after it has come back.
+func TestRequestsOfBefore(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		away time.Duration
+	}{
+		{"for a check", 10 * seconds},
+		{"until it was down", 20 * seconds},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t, Policy{Failures: 3, Open: 30 * seconds, HealthInterval: 10 * seconds}, "a")
+				synctest.Wait()
+				breakOff := make(chan struct{})
+				f.answer("a", func(w http.ResponseWriter, r *http.Request) {
+					_, _ = io.WriteString(w, "half")
+					_ = http.NewResponseController(w).Flush()
+					<-breakOff
+					panic(http.ErrAbortHandler)
+				})
+				var asking sync.WaitGroup
+				ask := func() {
+					for range 3 {
+						asking.Go(func() { f.wantAsk("broken off", Want{}, "200 OK half cut: unexpected EOF") })
+					}
+					synctest.Wait()
+				}
+				ask()
+				f.set("a", func(h *host) { h.health = status(500) })
+				time.Sleep(tt.away + seconds)
+				f.set("a", func(h *host) { h.health = nil })
+				time.Sleep(10 * seconds)
+				close(breakOff)
+				asking.Wait()
+				f.wantState("those of before", "a", Up, Closed)
+				if got := f.stats("a").Failed; got != 3 {
+					t.Errorf("%d requests failed, want 3", got)
+				}
+				ask()
+				asking.Wait()
+				f.wantState("those of now", "a", Up, Open)
+			})
+		})
+	}
+}
+
 // TestBreakerInTime walks a breaker around.
 func TestBreakerInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

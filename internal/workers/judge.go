@@ -122,8 +122,8 @@ func (x *exchange) end(how how, err error) {
 		}
 	case broken:
 		w.failed++
-		if x.verdict != bad && (!isGone(err) || p.policy.HealthInterval <= 0) { // else it was counted, or checks tell
-			p.fail(x, "it broke off")
+		if x.verdict != bad { // else it was counted
+			p.brokeOff(x, err)
 		}
 	case unreached:
 		if !ownShortage(err) {
@@ -160,11 +160,17 @@ func isUnknown(err error) bool {
 	return errors.As(err, &dns)
 }
 
-// isGone reports whether a connection was ended since its worker's host is gone. That
-// says nothing of who answers now: it is noticed on all of the host's connections at
-// once, when checks may long have found another one in its place. They tell of a host
-// that has gone.
-func isGone(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+// brokeOff takes in that an answer has not come, or not whole. Where a host went
+// without a word, that shows on all of its connections at once, up to a minute and
+// a half later, or when who has come in its place refuses them. It says nothing of
+// that one. The lock is held.
+func (p *Pool) brokeOff(x *exchange, err error) {
+	gone := errors.Is(err, os.ErrDeadlineExceeded) // see endGone
+	if x.returns != x.worker.returns || gone && p.policy.HealthInterval > 0 {
+		return // the checks tell
+	}
+	p.fail(x, "it broke off")
+}
 
 // notReached takes in that there was no connection. The lock is held.
 func (p *Pool) notReached(x *exchange, err error) {
