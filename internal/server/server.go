@@ -110,7 +110,7 @@ func New(o Options) (_ *Server, err error) {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	s.line.queue = s.queue
-	s.store = penstock.NewMemoryStore(penstock.MemoryOptions{MaxBytes: c.RateLimiting.MaxMemory})
+	s.store = penstock.NewMemoryStore(penstock.MemoryOptions{MaxBytes: counters(c, debug.SetMemoryLimit(-1))})
 	if path := c.RateLimiting.StateFile; path != "" {
 		if err := s.openState(path); err != nil {
 			return nil, err
@@ -251,7 +251,7 @@ func (s *Server) apply(c *config.Config) error {
 	s.level.Set(c.Log.Level)
 	s.store.Configure(penstock.MemoryOptions{
 		MaxKeys:  int(r.MaxKeys),
-		MaxBytes: r.MaxMemory,
+		MaxBytes: counters(c, debug.SetMemoryLimit(-1)),
 		Reserve:  min(p.Kept(len(keys)), int(r.MaxKeys)/2),
 	})
 	s.pool.Update(pool, policy)

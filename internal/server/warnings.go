@@ -80,6 +80,9 @@ func (s *Server) warn(c *config.Config, warnings []config.Warning) {
 	if _, buffered := bodies(c, debug.SetMemoryLimit(-1)); buffered < c.MaxBufferedBytes {
 		s.log.Warn("request bodies are given half of the memory that penstock may use, which is less than max_buffered_bytes: give it more memory, or lower that", "bytes", buffered)
 	}
+	if most := counters(c, debug.SetMemoryLimit(-1)); most < c.RateLimiting.MaxMemory {
+		s.log.Warn("counters are given a quarter of the memory that penstock may use, which is less than rate_limiting.max_memory: give it more memory, or lower that", "bytes", most)
+	}
 	if prices := p.PriceSource(); prices != "" {
 		s.log.Info(prices)
 	}
@@ -91,6 +94,15 @@ func (s *Server) warn(c *config.Config, warnings []config.Warning) {
 func bodies(c *config.Config, memory int64) (one, all int64) {
 	all = min(c.MaxBufferedBytes, memory/2)
 	return min(c.MaxBodyBytes, all), all
+}
+
+// counters is how much the counters may take where the process has so many bytes of
+// memory: a quarter of it at most, which with what bodies may take leaves one for all
+// else. A flood of callers would end the process, and what all others have used would
+// be forgotten.
+func counters(c *config.Config, memory int64) int64 {
+	const least = 1 << 20 // below which nothing can be counted
+	return min(c.RateLimiting.MaxMemory, max(memory/4, least))
 }
 
 // needRestart returns the keys that a reload cannot change, of those that say

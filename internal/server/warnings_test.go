@@ -1,14 +1,18 @@
 package server
 
 import (
+	"errors"
 	"math"
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/penstock-dev/penstock"
 	"github.com/penstock-dev/penstock/internal/config"
 	"github.com/penstock-dev/penstock/internal/policy"
 	"github.com/penstock-dev/penstock/internal/traffic"
@@ -182,6 +186,46 @@ func TestBodies(t *testing.T) {
 		if one, all := bodies(&c, tt.memory); one != tt.one || all != tt.all {
 			t.Errorf("%d bytes: %d and %d, want %d and %d", tt.memory, one, all, tt.one, tt.all)
 		}
+	}
+}
+
+// TestCounters: counters take no more than a quarter of the memory.
+func TestCounters(t *testing.T) {
+	const mib = 1 << 20
+	c := config.Default()
+	for _, tt := range []struct{ memory, want int64 }{
+		{math.MaxInt64, 256 * mib},
+		{1024 * mib, 256 * mib},
+		{460 * mib, 115 * mib},
+		{mib, mib},
+	} {
+		if got := counters(&c, tt.memory); got != tt.want {
+			t.Errorf("%d bytes: %d, want %d", tt.memory, got, tt.want)
+		}
+	}
+}
+
+// TestLittleMemoryForCounters: callers beyond that are no longer counted apart, and
+// the log says why at the start.
+func TestLittleMemoryForCounters(t *testing.T) {
+	const mib = 1 << 20
+	before := debug.SetMemoryLimit(16 * mib)
+	defer debug.SetMemoryLimit(before)
+	r := start(t, "log: {level: info}\n")
+	if line := r.log.line(t, "counters are given a quarter of the memory"); !strings.Contains(line, `"bytes":4194304`) {
+		t.Error(line)
+	}
+	limits := penstock.MustLimits(penstock.PerDay(penstock.Requests, 5))
+	for i := range 100_000 {
+		if _, err := r.store.Take(t.Context(), time.Time{}, limits.Charges(strconv.Itoa(i), penstock.Amounts{penstock.Requests: 1})); err != nil {
+			if errors.Is(err, penstock.ErrStoreUnavailable) {
+				break // it is full
+			}
+			t.Fatal(err)
+		}
+	}
+	if got := r.store.Stats(); got.Bytes > 4*mib || got.Keys < 1000 {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -2,9 +2,11 @@ package workers
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -115,6 +117,111 @@ func TestUnknownName(t *testing.T) {
 				f.set("a", func(h *host) { h.dead, h.health = nil, nil })
 				time.Sleep(10 * seconds)
 				f.wantAsk("the name is there", Want{}, "200 OK a")
+			})
+		})
+	}
+}
+
+// TestHostsThatAreGone: their requests end all at once, long after the checks may have
+// found who came in their place. Where a worker is checked, that does not open the
+// breaker of the one that works.
+func TestHostsThatAreGone(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		policy Policy
+		want   Breaker
+	}{
+		{"checked", Policy{Failures: 3, Open: time.Hour, HealthInterval: time.Hour}, Closed},
+		{"unchecked", Policy{Failures: 3, Open: time.Hour}, Open},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			came, letGo := make(chan struct{}), make(chan struct{})
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if r.URL.Path == "/begins" {
+					_ = http.NewResponseController(w).Flush()
+				}
+				came <- struct{}{}
+				<-letGo
+			}))
+			defer s.Close()
+			defer close(letGo)
+			p := New(Options{})
+			defer p.Update(nil, Policy{})
+			p.Update([]Worker{{URL: mustParse(t, s.URL)}}, tt.policy)
+			ended := make(chan error)
+			requests := []*http.Request{
+				httptest.NewRequest(http.MethodPost, "/", nil),
+				httptest.NewRequest(http.MethodPost, "/begins", nil),
+				httptest.NewRequest(http.MethodPost, "/", strings.NewReader("by http.Transport")),
+				httptest.NewRequest(http.MethodPost, "/begins", strings.NewReader("by http.Transport")),
+			}
+			for _, r := range requests {
+				go func() {
+					resp, err := p.Send(r, nil, Want{})
+					if err == nil {
+						_, err = io.Copy(io.Discard, resp.Body)
+						_ = resp.Body.Close()
+					}
+					ended <- err
+				}()
+				<-came
+			}
+			p.dialled.endGone(func(*net.TCPConn) bool { return true })
+			for range requests {
+				if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("%v, want that it has taken too long", err)
+				}
+			}
+			if got := p.Stats()[0]; got.Failed != 4 || got.Breaker != tt.want {
+				t.Errorf("%d requests failed, the breaker is %v, want 4 and %v", got.Failed, got.Breaker, tt.want)
+			}
+		})
+	}
+}
+
+// TestRequestsOfBefore: those that were with a worker before it was away say nothing
+// of it when they break off after it has come back.
+func TestRequestsOfBefore(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		away time.Duration
+	}{
+		{"for a check", 10 * seconds},
+		{"until it was down", 20 * seconds},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFarm(t, Policy{Failures: 3, Open: 30 * seconds, HealthInterval: 10 * seconds}, "a")
+				synctest.Wait()
+				breakOff := make(chan struct{})
+				f.answer("a", func(w http.ResponseWriter, r *http.Request) {
+					_, _ = io.WriteString(w, "half")
+					_ = http.NewResponseController(w).Flush()
+					<-breakOff
+					panic(http.ErrAbortHandler)
+				})
+				var asking sync.WaitGroup
+				ask := func() {
+					for range 3 {
+						asking.Go(func() { f.wantAsk("broken off", Want{}, "200 OK half cut: unexpected EOF") })
+					}
+					synctest.Wait()
+				}
+				ask()
+				f.set("a", func(h *host) { h.health = status(500) })
+				time.Sleep(tt.away + seconds)
+				f.set("a", func(h *host) { h.health = nil })
+				time.Sleep(10 * seconds)
+				close(breakOff)
+				asking.Wait()
+				f.wantState("those of before", "a", Up, Closed)
+				if got := f.stats("a").Failed; got != 3 {
+					t.Errorf("%d requests failed, want 3", got)
+				}
+				ask()
+				asking.Wait()
+				f.wantState("those of now", "a", Up, Open)
 			})
 		})
 	}

@@ -154,8 +154,11 @@ func (p *Pool) checked(w *worker, err error) time.Duration {
 	interval := p.policy.HealthInterval
 	switch {
 	case err == nil:
-		if w.breaker == Open && (w.missed > 0 || w.state == Down) {
-			w.openUntil = time.Now() // what has failed went away, and this is what came in its place
+		if w.missed > 0 || w.state == Down {
+			w.returns++ // what was there went away, and this is what came in its place
+			if w.breaker == Open {
+				w.openUntil = time.Now()
+			}
 		}
 		w.missed, w.refused = 0, 0
 		if w.state != Up {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -122,7 +123,7 @@ func (x *exchange) end(how how, err error) {
 	case broken:
 		w.failed++
 		if x.verdict != bad { // else it was counted
-			p.fail(x, "it broke off")
+			p.brokeOff(x, err)
 		}
 	case unreached:
 		if !ownShortage(err) {
@@ -157,6 +158,18 @@ func ownShortage(err error) bool {
 func isUnknown(err error) bool {
 	var dns *net.DNSError
 	return errors.As(err, &dns)
+}
+
+// brokeOff takes in that an answer has not come, or not whole. Where a host went
+// without a word, that shows on all of its connections at once, up to a minute and
+// a half later, or when who has come in its place refuses them. It says nothing of
+// that one. The lock is held.
+func (p *Pool) brokeOff(x *exchange, err error) {
+	gone := errors.Is(err, os.ErrDeadlineExceeded) // see endGone
+	if x.returns != x.worker.returns || gone && p.policy.HealthInterval > 0 {
+		return // the checks tell
+	}
+	p.fail(x, "it broke off")
 }
 
 // notReached takes in that there was no connection. The lock is held.

@@ -73,9 +73,10 @@ const (
 type claim struct {
 	worker *worker // nil: there is none
 	*reach
-	tokens int64
-	probe  uint32 // not 0: it is to see whether the worker works again
-	young  bool   // the worker was starting
+	tokens  int64
+	probe   uint32 // not 0: it is to see whether the worker works again
+	returns uint32 // the worker's, when it was given the request
+	young   bool   // the worker was starting
 }
 
 // pick gives the request to the worker with the least outstanding tokens by its
@@ -137,7 +138,7 @@ func (p *Pool) pick(want *Want, tried []*worker, a attempt, retries int) (c clai
 		best.retries++
 		p.retries++
 	}
-	c = claim{worker: best, reach: best.reach, tokens: max(want.Tokens, 1), young: best.state == Starting}
+	c = claim{worker: best, reach: best.reach, tokens: max(want.Tokens, 1), returns: best.returns, young: best.state == Starting}
 	best.outstanding++
 	best.tokens += c.tokens
 	if best.breaker != Closed {

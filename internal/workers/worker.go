@@ -80,7 +80,8 @@ type worker struct {
 	refused   int    // connections in a row
 	restUntil time.Time
 
-	failures  int // in a row, for the breaker
+	returns   uint32 // checks answered well after a bad or missing one
+	failures  int    // in a row, for the breaker
 	openUntil time.Time
 	probe     uint32 // the request that sees whether it works again, by its number; 0: none
 	probes    uint32 // such so far
