@@ -53,7 +53,7 @@ func Open(path string) (*File, error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	} else if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		return nil, fmt.Errorf("%s is a link to nothing: make the file that it points to, or name that", path)
+		return nil, fmt.Errorf("%s is a link to nothing: remove it, or name the file that it is to point to", path)
 	}
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file: name one, or a path where there is nothing yet", path)

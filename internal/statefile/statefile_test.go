@@ -333,6 +333,37 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
+// TestLink: a link stays one, and what it points to is the file. One to nothing is
+// refused in words that help: an empty file that is made for it is no state file.
+func TestLink(t *testing.T) {
+	dir := t.TempDir()
+	real, link := filepath.Join(dir, "real"), filepath.Join(dir, "link")
+	if err := os.Symlink("real", link); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := Open(link); err == nil || err.Error() != link+" is a link to nothing: remove it, or name the file that it is to point to" {
+		t.Fatalf("%v %v", f, err)
+	}
+	f := open(t, real) // as it says
+	want(t, "what is named instead", f, map[string]string{})
+	write1(t, f, text("a", "first"))
+	if _, err := Open(link); !errors.Is(err, ErrInUse) {
+		t.Errorf("the same file, by its link: %v", err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f = open(t, link)
+	write1(t, f, text("a", "second"))
+	if to, err := os.Readlink(link); err != nil || to != "real" {
+		t.Errorf("after a write the link points to %q, %v", to, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "what was written by the link", open(t, real), map[string]string{"a": "second"})
+}
+
 // TestLockIsRemoved: whoever removes the lock, or all of the folder, does not make
 // two processes write one file.
 func TestLockIsRemoved(t *testing.T) {
