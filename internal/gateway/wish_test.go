@@ -120,3 +120,23 @@ func TestRefusalThatBreaksOff(t *testing.T) {
 	}
 	r.wantUsed(charged(1, 0, 0))
 }
+
+// TestRefusalByOneThatGoes has a worker that cannot be reached any more when it has
+// refused the wish: it was asked once, so that the request stays charged.
+func TestRefusalByOneThatGoes(t *testing.T) {
+	s := httptest.NewUnstartedServer(nil)
+	s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_ = s.Listener.Close()
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(422)
+		_, _ = io.WriteString(w, extraForbidden)
+	})
+	s.Start()
+	t.Cleanup(s.Close)
+	r := newRigFor(t, tokenLimits, s.URL)
+	if a := r.send("POST", "/v1/chat/completions", prompt(40, `"stream":true,`)); a.status != 502 || !strings.Contains(a.body, "upstream_error") {
+		t.Errorf("answer %d %q, want 502", a.status, a.body)
+	}
+	r.wantUsed(charged(1, 0, 0))
+}
