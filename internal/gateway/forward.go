@@ -22,7 +22,6 @@ func (x *exchange) forward() {
 	x.beginTime()
 	x.away = true
 	r := x.outgoing()
-	x.asking = time.Now()
 	x.sent = true // until the pool says that nothing was
 	resp, err := x.send(r, &x.body)
 	if err != nil {
@@ -50,6 +49,7 @@ func (x *exchange) send(r *http.Request, held *workers.Held) (*http.Response, er
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		want.Repeat = true
 	}
+	x.asking = time.Now()
 	if x.read {
 		return x.g.Workers.Send(r, held, want)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/penstock-dev/penstock/internal/workers"
 )
@@ -139,4 +140,25 @@ func TestRefusalByOneThatGoes(t *testing.T) {
 		t.Errorf("answer %d %q, want 502", a.status, a.body)
 	}
 	r.wantUsed(charged(1, 0, 0))
+}
+
+// TestTimeToFirstTokenAfterRefusal: the time to the first token is that of the request
+// that is answered, not of the one before it that is refused.
+func TestTimeToFirstTokenAfterRefusal(t *testing.T) {
+	refused, began := make(chan time.Time, 1), make(chan time.Time, 1)
+	r := newRig(t, tokenLimits, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); strings.Contains(string(body), "stream_options") {
+			refused <- time.Now()
+			w.WriteHeader(422)
+			_, _ = io.WriteString(w, extraForbidden)
+			return
+		}
+		w.Header().Set("Content-Type", sse)
+		_, _ = io.WriteString(w, firstEvent+lastEvent)
+	}))
+	r.Began = func(after time.Duration, _ int64) { began <- time.Now().Add(-after) }
+	r.send("POST", "/v1/chat/completions", prompt(40, `"stream":true,`))
+	if before := (<-refused).Sub(<-began); before > 0 {
+		t.Errorf("it is measured from %s before the refusal", before)
+	}
 }
