@@ -41,15 +41,21 @@ func (f Fixed) span(t int64) (start, end int64) {
 }
 
 // later returns the end of the n-th window after the one that ends at end; n
-// may be 0.
+// may be 0. A month that ends a little before or after a calendar month, since Skew
+// has changed, is followed by those that do the same: what lies within two weeks of
+// a month's begin is told from there, as not every month has a 29th.
 func (f Fixed) later(end, n int64) int64 {
 	if !f.Month {
 		d, _ := mulDiv(n, f.Size, 1)
 		return add(end, d)
 	}
+	if n == 0 {
+		return end
+	}
 	const farthest = 12 * 10_000 // months, where time.Time still counts right
-	utc := time.UnixMicro(end + f.Skew).UTC()
-	return utc.AddDate(0, int(min(n, farthest)), 0).UnixMicro() - f.Skew
+	y, m, _ := time.UnixMicro(end+f.Skew).UTC().AddDate(0, 0, 14).Date()
+	begin := func(n int64) int64 { return time.Date(y, m+time.Month(n), 1, 0, 0, 0, 0, time.UTC).UnixMicro() }
+	return end + begin(min(n, farthest)) - begin(0)
 }
 
 // littleOf is the part of a window by which it may be late: the default step of a

@@ -264,3 +264,23 @@ func TestFixedWaitWithSkew(t *testing.T) {
 		})
 	})
 }
+
+// TestMonthsFollowEachOtherWithSkew: what is carried out of a month leaves with the
+// next ones, a little earlier or later where the clock was set since, but not days
+// later, since there is no 31st of February.
+func TestMonthsFollowEachOtherWithSkew(t *testing.T) {
+	at := func(m time.Month) int64 { return time.Date(2026, m, 1, 0, 0, 0, 0, time.UTC).UnixMicro() }
+	day := 24 * hour
+	for _, skew := range []int64{-13 * day, -2 * second, 0, 2 * second, 13 * day} {
+		f := Fixed{Amount: 10, Month: true, Skew: skew}
+		c := Counted{End: at(time.February), Used: 35} // of January, and of three months more
+		if got, want := f.Reset(c, c.End-1), at(time.May)-c.End+1; got != want {
+			t.Errorf("skew %d: nothing is used in %d s, want %d", skew, got/second, want/second)
+		}
+		for _, m := range []time.Month{time.February, time.March, time.April} {
+			if c = f.Advance(c, at(m)); c.End != at(m+1) {
+				t.Errorf("skew %d: %v ends %d s late", skew, m, (c.End-at(m+1))/second)
+			}
+		}
+	}
+}

@@ -416,7 +416,7 @@ func (x *exchange) used() (u traffic.Usage, known bool) {
 		return u, false
 	}
 	if u.Source == traffic.Reported && x.meter.Ended() {
-		if x.caller.Verified {
+		if x.caller.Verified && x.meter.InputReported() {
 			x.g.Peeker.Learn(&x.asked, u)
 		}
 		x.rules.Policy.Learn(&x.caller, &x.asked.Ask, u)

@@ -129,13 +129,19 @@ func (x *exchange) buffer(bytes int64) bool {
 }
 
 // letGo gives the memory of the body back once nobody reads it any more, which
-// may be some time after the worker has answered.
+// may be some time after the worker has answered. Where nobody will know when that
+// is, it is left to the collector: an answer may last for long.
 func (x *exchange) letGo() {
-	if x.lent == nil || !x.body.Free() {
+	if x.lent == nil {
+		return
+	}
+	switch {
+	case x.body.Free():
+		x.g.bodies.put(x.lent)
+	case !x.body.Lost():
 		return
 	}
 	x.body.Hold(nil)
-	x.g.bodies.put(x.lent)
 	x.lent = nil
 }
 

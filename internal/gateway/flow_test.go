@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/standin"
+	"github.com/penstock-dev/penstock/internal/workers"
 )
 
 // bothProtocols runs a test over HTTP/1.1 and over HTTP/2 without TLS.
@@ -393,4 +396,34 @@ func TestPipelining(t *testing.T) {
 		}
 	}
 	r.wantUsed("requests_per_hour 4")
+}
+
+// TestBodiesAreGoneWhenTheAnswerHasBegun has streams of workers by TLS, whose
+// transport does not say when it has read a body for the last time. The stream may
+// last for long, and the body no longer counts against max_buffered_bytes.
+func TestBodiesAreGoneWhenTheAnswerHasBegun(t *testing.T) {
+	const streams, size = 8, 4 << 20
+	end := make(chan struct{})
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", sse)
+		_ = http.NewResponseController(w).Flush()
+		<-end
+	}))
+	t.Cleanup(s.Close)
+	r := newRigFor(t, "", s.URL)
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	r.Workers.Update([]workers.Worker{{URL: r.worker(), CA: roots}}, workers.Policy{})
+	body := `{"stream":true,"prompt":"` + strings.Repeat("x", size) + `"}`
+	before := heap()
+	defer close(end)
+	for range streams {
+		resp, err := r.client.Do(r.request("POST", "/v1/completions", body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+	}
+	eventually(t, "the bodies are gone", func() bool { return heap()-before < streams*size/2 })
 }

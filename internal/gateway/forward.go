@@ -22,13 +22,12 @@ func (x *exchange) forward() {
 	x.beginTime()
 	x.away = true
 	r := x.outgoing()
-	x.asking = time.Now()
 	x.sent = true // until the pool says that nothing was
 	resp, err := x.send(r, &x.body)
-	if err == nil {
-		if own := x.ownBody(resp); own != nil {
-			resp, err = x.send(r, own)
-		}
+	if err != nil {
+		x.sent = !isUnsent(err)
+	} else if own := x.ownBody(resp); own != nil {
+		resp, err = x.send(r, own)
 	}
 	x.hear(nil)
 	switch {
@@ -50,6 +49,7 @@ func (x *exchange) send(r *http.Request, held *workers.Held) (*http.Response, er
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		want.Repeat = true
 	}
+	x.asking = time.Now()
 	if x.read {
 		return x.g.Workers.Send(r, held, want)
 	}
@@ -191,12 +191,14 @@ func (x *exchange) unserved(err error) {
 	x.refuse(d)
 }
 
+// isUnsent reports whether the pool says that nothing was sent.
+func isUnsent(err error) bool {
+	var none *workers.ConnectError
+	return errors.As(err, &none) || errors.Is(err, workers.ErrNoModel) || errors.Is(err, workers.ErrNoWorker)
+}
+
 // failed answers a request that no worker answered.
 func (x *exchange) failed(err error) {
-	var none *workers.ConnectError
-	if errors.As(err, &none) || errors.Is(err, workers.ErrNoModel) || errors.Is(err, workers.ErrNoWorker) {
-		x.sent = false
-	}
 	x.broken = err
 	var problem *uploadError
 	switch {

@@ -635,6 +635,24 @@ func TestLearnedReservations(t *testing.T) {
 	}
 }
 
+// TestEstimatesTeachNothing has a worker that reports its output alone. What was
+// estimated of the input of a verified caller, rounded up, is no lesson: in the end it
+// would be twice as much.
+func TestEstimatesTeachNothing(t *testing.T) {
+	r := newRig(t, tokenLimits+"\nauth: {keys: [{id: alice, key: sk-alice}]}", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":1}}`))
+	}))
+	const requests = 50
+	for range requests {
+		r.send("POST", "/v1/chat/completions", prompt(257, ""), "Authorization", "Bearer sk-alice")
+	}
+	r.idle()
+	if got := r.usedBy(r.caller("sk-alice"), "m")["input_tokens_per_hour"]; got != requests*65 {
+		t.Errorf("%d tokens of input, want 65 for each of %d requests", got, requests)
+	}
+}
+
 // TestShortAnswersTeachNoFreeOnes: a caller whose short answers were learned
 // from asks for long ones, all at once. What is reserved for them is little, but
 // each takes more as it flows, so that beyond the limit comes no more than a step

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/penstock-dev/penstock/internal/workers"
 )
@@ -119,4 +120,45 @@ func TestRefusalThatBreaksOff(t *testing.T) {
 		t.Errorf("answer %d %q %v after %d requests, want what came, and an error", a.status, a.body, a.err, asked)
 	}
 	r.wantUsed(charged(1, 0, 0))
+}
+
+// TestRefusalByOneThatGoes has a worker that cannot be reached any more when it has
+// refused the wish: it was asked once, so that the request stays charged.
+func TestRefusalByOneThatGoes(t *testing.T) {
+	s := httptest.NewUnstartedServer(nil)
+	s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_ = s.Listener.Close()
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(422)
+		_, _ = io.WriteString(w, extraForbidden)
+	})
+	s.Start()
+	t.Cleanup(s.Close)
+	r := newRigFor(t, tokenLimits, s.URL)
+	if a := r.send("POST", "/v1/chat/completions", prompt(40, `"stream":true,`)); a.status != 502 || !strings.Contains(a.body, "upstream_error") {
+		t.Errorf("answer %d %q, want 502", a.status, a.body)
+	}
+	r.wantUsed(charged(1, 0, 0))
+}
+
+// TestTimeToFirstTokenAfterRefusal: the time to the first token is that of the request
+// that is answered, not of the one before it that is refused.
+func TestTimeToFirstTokenAfterRefusal(t *testing.T) {
+	refused, began := make(chan time.Time, 1), make(chan time.Time, 1)
+	r := newRig(t, tokenLimits, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); strings.Contains(string(body), "stream_options") {
+			refused <- time.Now()
+			w.WriteHeader(422)
+			_, _ = io.WriteString(w, extraForbidden)
+			return
+		}
+		w.Header().Set("Content-Type", sse)
+		_, _ = io.WriteString(w, firstEvent+lastEvent)
+	}))
+	r.Began = func(after time.Duration, _ int64) { began <- time.Now().Add(-after) }
+	r.send("POST", "/v1/chat/completions", prompt(40, `"stream":true,`))
+	if before := (<-refused).Sub(<-began); before > 0 {
+		t.Errorf("it is measured from %s before the refusal", before)
+	}
 }

@@ -407,6 +407,9 @@ func TestWhatWorkersReport(t *testing.T) {
 			if u := m.Usage(); u != c.want {
 				t.Errorf("used %+v, want %+v", u, c.want)
 			}
+			if got := m.InputReported(); got != (c.want.Input != r.Ask.Input) {
+				t.Errorf("the input was reported: %v, of %+v", got, c.want)
+			}
 		})
 	}
 }

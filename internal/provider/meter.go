@@ -349,6 +349,13 @@ func (m *Meter) Usage() traffic.Usage {
 	return u
 }
 
+// InputReported reports whether the input of Usage is the worker's number, and not
+// the estimate: there are workers that report their output alone.
+func (m *Meter) InputReported() bool {
+	t := m.now()
+	return t.input >= 0
+}
+
 // totals is what the documents of an answer add up to.
 type totals struct {
 	input, output  int64 // as last reported, or unreported

@@ -135,7 +135,8 @@ func (p *Peeker) Peek(endpoint traffic.Endpoint, body []byte) (Request, error) {
 
 // Learn takes in what a request used whose answer was a 2xx, so that its model's
 // next ones are estimated better. Only a reported usage of a longer text teaches
-// anything.
+// anything; its input must be the worker's number (see Meter.InputReported), since an
+// estimate, rounded up, would grow by itself.
 func (p *Peeker) Learn(r *Request, u traffic.Usage) {
 	if u.Source != traffic.Reported || u.Input <= 0 || r.ids > 0 || r.media > 0 || r.Ask.TextBytes < learnBytes ||
 		r.Ask.Model == "" || len(r.Ask.Model) > learnName {

@@ -138,7 +138,7 @@ func (x *exchange) late() bool { return x.conn != nil && x.ctx.Err() != nil }
 // hold makes what is held the body of out, which trace is of. The transport knows
 // this kind of reader, and writes headers and body at once.
 func hold(out *http.Request, trace *httptrace.ClientTrace, held **Held) {
-	(*held).use() // for ever: the transport does not say when the last of its writes has ended
+	(*held).lost = true // the transport does not say when the last of its writes has ended
 	sending := bytes.NewReader((*held).bytes)
 	trace.WroteRequest = func(httptrace.WroteRequestInfo) { sending.Reset(nil) }
 	out.Body = io.NopCloser(sending)

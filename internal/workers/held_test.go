@@ -99,7 +99,7 @@ func TestHeldBodyIsLetGo(t *testing.T) {
 }
 
 // TestHeldBodyIsFree: once the answer is there and the body was written, its
-// memory may be used again; where that cannot be known it never may.
+// memory may be used again; where that cannot be known it never may, and is lost.
 func TestHeldBodyIsFree(t *testing.T) {
 	bothWays(t, func(t *testing.T, newPool newPoolFunc) {
 		for _, size := range []int{100, 1e6} {
@@ -111,7 +111,11 @@ func TestHeldBodyIsFree(t *testing.T) {
 			}
 			wantBody(t, resp, string(make([]byte, size)))
 			_ = resp.Body.Close()
-			if own := p.workers[1].http1 != nil; own {
+			own := p.workers[1].http1 != nil
+			if body.Lost() == own {
+				t.Errorf("the body is lost: %v, by an HTTP/1.1 of our own: %v", body.Lost(), own)
+			}
+			if own {
 				waitFor(t, "the body is free", body.Free)
 			} else if body.Free() {
 				t.Error("the body is free, and the transport may be reading it")
