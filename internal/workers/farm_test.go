@@ -32,6 +32,7 @@ type host struct {
 	farm    *farm
 	server  http.Server
 	conns   chan net.Conn
+	closed  chan struct{}
 	checks  []time.Duration // when, since the farm began
 	began   time.Time
 	asked   int
@@ -88,7 +89,7 @@ func unwatchedFarm(t testing.TB, names ...string) *farm {
 
 // start makes a host, which is not in the pool yet.
 func (f *farm) start(name string) *host {
-	h := &host{farm: f, conns: make(chan net.Conn), began: time.Now()}
+	h := &host{farm: f, conns: make(chan net.Conn), closed: make(chan struct{}), began: time.Now()}
 	h.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/health" {
 			f.mu.Lock()
@@ -142,6 +143,8 @@ func (f *farm) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	select {
 	case h.conns <- far:
 		return near, nil
+	case <-h.closed: // the transport may go on dialling when the check has ended that it was for
+		return nil, net.ErrClosed
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -149,15 +152,16 @@ func (f *farm) dial(ctx context.Context, _, address string) (net.Conn, error) {
 
 // Accept, Close and Addr make a host the listener of its server.
 func (h *host) Accept() (net.Conn, error) {
-	c, ok := <-h.conns
-	if !ok {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.closed:
 		return nil, net.ErrClosed
 	}
-	return c, nil
 }
 
 func (h *host) Close() error {
-	close(h.conns)
+	close(h.closed)
 	return nil
 }
 
